@@ -1,0 +1,2 @@
+//! The binary: parses, runs, exits.
+fn main() {}

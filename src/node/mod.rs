@@ -1,0 +1,1 @@
+//! One running node: configuration, the loop, the handle.
