@@ -1,0 +1,160 @@
+//! Books: what a node remembers of every author, and the records by which they change.
+//! The store keeps them; after a restart they are all that a node knows.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use bytes::Bytes;
+
+use super::{Architecture, Entry, Hardware, Hash, NodeId, NodeName, SessionName, Mode, Signature};
+use crate::ledger::{
+    account::Account,
+    fold::Verdict,
+    types::{Level, MicroAtp, Millis, Ppm, Seq},
+};
+
+/// What a node remembers of one author; its entries are in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorBook {
+    /// As the author's genesis entry says.
+    pub name: NodeName,
+    /// As the author's genesis entry claims.
+    pub hardware: Hardware,
+    /// As the author's genesis entry says.
+    pub arch: Architecture,
+    /// The last entry's.
+    pub hash: Hash,
+    /// The last entry's author's signature over its head. `None` for our own log: whoever holds the key signs again.
+    pub signature: Option<Signature>,
+    /// After the last entry; its `seq` is the last entry's.
+    pub account: Account,
+}
+
+/// An address at which a node was reached before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPeer {
+    /// Its name then.
+    pub name: NodeName,
+    /// Where it was reached, the latest first; at most [`ADDRESSES_MAX`].
+    pub addresses: Vec<SocketAddr>,
+    /// When it was last connected: milliseconds since the Unix epoch.
+    pub seen: Millis,
+}
+
+/// Most addresses that are remembered of one peer.
+pub const ADDRESSES_MAX: usize = 8;
+
+/// The answer to a submission that was recorded; what a repetition with the same key gets again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The entry's seq in our own log.
+    pub seq: Seq,
+    /// What the rules said.
+    pub verdict: Verdict,
+    /// The content's coherence.
+    pub coherence: Ppm,
+    /// What it earned or cost.
+    pub delta: MicroAtp,
+    /// Our balance after it.
+    pub balance: MicroAtp,
+    /// Our trust after it.
+    pub trust: Ppm,
+}
+
+/// All that a node remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Every author known.
+    pub authors: BTreeMap<NodeId, AuthorBook>,
+    /// Every peer that was connected once.
+    pub peers: BTreeMap<NodeId, KnownPeer>,
+    /// The answers to submissions that came with a key, oldest first; at most [`SUBMISSION_KEYS_MAX`].
+    pub submissions: Vec<(String, Recorded)>,
+    /// The newest time that the node stored for itself: it never goes back behind it.
+    pub newest_time: Millis,
+}
+
+/// How many submission keys are remembered; older ones are forgotten, and their keys may be used again.
+pub const SUBMISSION_KEYS_MAX: usize = 10_000;
+
+/// A thought as it was judged: what the corpus is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The entry, with its content.
+    pub entry: Entry,
+    /// What the rules said; `None` for a genesis entry.
+    pub thought: Option<JudgedThought>,
+    /// When this node got it: milliseconds since the Unix epoch.
+    pub received: Millis,
+}
+
+/// What the rules said of a thought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgedThought {
+    /// Its session.
+    pub session: SessionName,
+    /// Its mode.
+    pub mode: Mode,
+    /// Accepted or rejected.
+    pub verdict: Verdict,
+    /// Its content's coherence.
+    pub coherence: Ppm,
+    /// What it earned or cost.
+    pub delta: MicroAtp,
+    /// Its author's trust weight after it.
+    pub weight: Ppm,
+}
+
+/// One change of the books; a commit takes several, all or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Consecutive entries of one author, and the author's book after them.
+    Entries {
+        /// Whose.
+        author: NodeId,
+        /// At least one, in the order of their seqs.
+        entries: Vec<Judged>,
+        /// After the last of them. Its `signature` covers the last of them, and is stored beside that entry.
+        book: Box<AuthorBook>,
+    },
+    /// A submission with a key was recorded.
+    Submission {
+        /// The submitter's key, 1 to 128 bytes.
+        key: String,
+        /// What it was answered.
+        recorded: Recorded,
+    },
+    /// A peer was connected.
+    Peer {
+        /// Which.
+        id: NodeId,
+        /// What to remember of it.
+        peer: KnownPeer,
+    },
+    /// The node's time moved on.
+    NewestTime(Millis),
+}
+
+/// One entry as the store holds it, for sending it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its header, verbatim.
+    pub header: Bytes,
+    /// Its content, where the store still has it.
+    pub content: Option<Bytes>,
+    /// The author's signature over the head at this entry, where this node got one.
+    pub signature: Option<Signature>,
+}
+
+impl AuthorBook {
+    /// The author's capability level.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        self.account.level
+    }
+
+    /// The seq of the author's last entry.
+    #[must_use]
+    pub const fn seq(&self) -> Seq {
+        self.account.seq
+    }
+}

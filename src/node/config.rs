@@ -1,0 +1,61 @@
+//! Config: how one node runs on one machine. Plain values; what was typed is checked before it gets here.
+//! The rules of a federation are [`Policy`]'s, never mixed with these.
+
+use std::path::PathBuf;
+
+use crate::{
+    ledger::{policy::Policy, types::Level},
+    log::{FederationName, Hardware, NodeId, NodeName},
+};
+
+/// The first port that is tried where none is named.
+pub const PORT_FIRST: u16 = 8888;
+/// The last port that is tried where none is named.
+pub const PORT_LAST: u16 = 8987;
+
+/// How one node runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where its key, its store and its local socket are. Made with mode 0700 where it is missing.
+    pub data_dir: PathBuf,
+    /// What it is called. It stands in its genesis entry, so it counts at the first start only.
+    pub name: NodeName,
+    /// Its hardware, as it claims it in its genesis entry.
+    pub hardware: Hardware,
+    /// Its level, as it claims it in its genesis entry.
+    pub level: Level,
+    /// Its federation. Default `lan`.
+    pub federation: FederationName,
+    /// The federation's rules.
+    pub policy: Policy,
+    /// Where it listens.
+    pub listen: Listen,
+    /// The UDP port. `None`: the first free one of [`PORT_FIRST`] to [`PORT_LAST`]. A named one is never changed silently.
+    pub port: Option<u16>,
+    /// Peers to dial besides those that are found.
+    pub peers: Vec<PeerOption>,
+    /// Whether it announces itself and listens to announcements.
+    pub mdns: bool,
+    /// Most links at a time. Default 64: each holds at most about 3 MiB of queues and windows.
+    pub peers_max: usize,
+}
+
+/// Where a node listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On every interface, IPv4 and IPv6.
+    Everywhere,
+    /// On these interfaces only.
+    Interfaces(Vec<String>),
+    /// On 127.0.0.1 only: nothing leaves the machine.
+    Loopback,
+}
+
+/// A peer that the user named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerOption {
+    /// The only key that will do.
+    pub node: Option<NodeId>,
+    /// `host:port`, resolved anew at each try.
+    pub address: String,
+}

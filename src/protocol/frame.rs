@@ -1,0 +1,146 @@
+//! Frames: what one node says to another, as values. `wire.rs` turns them into bytes and back.
+//! Source: protocol.md, Connections.
+
+use super::refusal::Refusal;
+use crate::{
+    ledger::types::{MicroAtp, Millis, Seq},
+    log::{FederationId, Head, NodeId, NodeRecord, Signature, identity::Nonce, claim::Claim},
+};
+
+/// The version of this protocol. Nodes of another one refuse each other by name.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Most heads in one frame: 1,024 of 176 bytes are 176 KiB, below the frame limit.
+pub const HEADS_PER_FRAME_MAX: usize = 1_024;
+
+/// Longest policy that a Hello may carry, in bytes; ours has fewer than half of them.
+pub const POLICY_BYTES_MAX: usize = 512;
+
+/// The kinds of streams. The first byte of a stream is its kind's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamKind {
+    /// Hello, ping and notices; bidirectional, opened by the dialler.
+    Control,
+    /// Live segments; one each way.
+    Thought,
+    /// Heads with balances, and wants; one each way.
+    BalanceSync,
+    /// Segments that were asked for; one for each want.
+    CatchUp,
+    /// Echo, for measurements; bidirectional.
+    Probe,
+}
+
+impl StreamKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Control, Self::Thought, Self::BalanceSync, Self::CatchUp, Self::Probe];
+
+    /// The byte that opens such a stream.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Control => 0,
+            Self::Thought => 1,
+            Self::BalanceSync => 2,
+            Self::CatchUp => 3,
+            Self::Probe => 4,
+        }
+    }
+
+    /// The kind with that number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+
+    /// Its name in logs and counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Thought => "thought",
+            Self::BalanceSync => "balance_sync",
+            Self::CatchUp => "catch_up",
+            Self::Probe => "probe",
+        }
+    }
+}
+
+/// A random number of one process instance: tells a restarted node from a cloned one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instance(pub u64);
+
+/// Who a node says it is. TLS has proved its key; everything else here is checked against that key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The sender's [`PROTOCOL_VERSION`].
+    pub version: u16,
+    /// The federation that it belongs to.
+    pub federation: FederationId,
+    /// Its rules, whole, so that a difference can be named.
+    pub policy: Vec<u8>,
+    /// Its name and addresses.
+    pub record: NodeRecord,
+    /// The signature of its key over the record.
+    pub record_signature: Signature,
+    /// The hardware that it claims.
+    pub claim: Claim,
+    /// The signature of its key over the claim and the TLS exporter of this connection.
+    pub claim_signature: Signature,
+    /// Its process instance.
+    pub instance: Instance,
+    /// Its proof of work.
+    pub nonce: Nonce,
+    /// Its clock: milliseconds since the Unix epoch.
+    pub clock: Millis,
+}
+
+/// What travels on the control stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlFrame {
+    /// The dialler introduces itself; always the first frame.
+    Hello(Box<Hello>),
+    /// The accepting side takes the dialler in, and introduces itself.
+    Admitted(Box<Hello>),
+    /// The sender ends this connection.
+    Refused(Refusal),
+    /// Are you there?
+    Ping {
+        /// Comes back in the pong.
+        number: u64,
+        /// The sender's clock.
+        clock: Millis,
+    },
+    /// I am.
+    Pong {
+        /// The ping's.
+        number: u64,
+        /// The sender's clock.
+        clock: Millis,
+    },
+}
+
+/// A head together with what its author's account holds after it, as the sender computed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadReport {
+    /// The author's last entry that the sender holds.
+    pub head: Head,
+    /// The author's balance after it.
+    pub balance: MicroAtp,
+    /// The digest of the author's account after it.
+    pub digest: [u8; 32],
+}
+
+/// What travels on a balance-sync stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BalanceFrame {
+    /// What the sender holds; at most [`HEADS_PER_FRAME_MAX`].
+    Heads(Vec<HeadReport>),
+    /// The sender lacks this author's entries from that seq on.
+    Want {
+        /// Whose.
+        author: NodeId,
+        /// The first that it lacks.
+        from: Seq,
+    },
+}

@@ -1,0 +1,601 @@
+//! The whole vocabulary of the core: what comes in, what goes out, what is worth telling.
+//! One sentence each; `mod.rs` tells how they hang together.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use super::{
+    frame::{BalanceFrame, ControlFrame, StreamKind},
+    refusal::Refusal,
+};
+use crate::{
+    ledger::{
+        fold::{Inadmissible, Verdict},
+        types::{MicroAtp, Millis, Ppm, Seq},
+    },
+    log::{
+        Architecture, Hardware, Mode, NodeId, NodeName, Segment, SegmentFault, SessionName, Verified,
+        books::{AuthorBook, Record, Recorded},
+    },
+};
+
+/// Two clocks that can't be mixed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic: milliseconds since some start of this process. All intervals are measured on it.
+    pub mono: Millis,
+    /// The node's time: milliseconds since the Unix epoch, never running backwards.
+    pub wall: Millis,
+}
+
+/// One QUIC connection, as the shell numbers them; never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// One wish to dial, as the core numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt(pub u64);
+
+/// One submission that waits for its answer, as the shell numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Where a node may be reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// An address; an IPv6 link-local one carries its interface as scope.
+    Socket(SocketAddr),
+    /// `host:port`, resolved anew at each try.
+    Name(String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(socket) => socket.fmt(f),
+            Self::Name(name) => write!(f, "{}", name.escape_debug()),
+        }
+    }
+}
+
+/// Where a hint came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Heard over mDNS.
+    Mdns,
+    /// Named by the user with `--peer`.
+    Seed,
+    /// Connected in an earlier run.
+    Remembered,
+}
+
+impl Source {
+    /// Its name in logs and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mdns => "mdns",
+            Self::Seed => "peer_option",
+            Self::Remembered => "remembered",
+        }
+    }
+}
+
+/// Somebody may be there. Never an authority: who somebody is, only the handshake says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// Where it came from.
+    pub source: Source,
+    /// Who is said to be there, where that is said.
+    pub node: Option<NodeId>,
+    /// What it is said to be called; foreign text.
+    pub name: Option<String>,
+    /// The first 16 hex digits of the federation that it is said to be in.
+    pub federation: Option<String>,
+    /// Where, the likeliest first.
+    pub addresses: Vec<Address>,
+}
+
+/// A thought that somebody on this machine wants to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Its text.
+    pub content: String,
+    /// Its session.
+    pub session: SessionName,
+    /// Its mode.
+    pub mode: Mode,
+    /// A repetition with the same key gets the first answer and records nothing; 1 to 128 bytes.
+    pub key: Option<String>,
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub enum Input {
+    /// Somebody on this machine wants to publish a thought.
+    Submit {
+        /// Comes back in [`Effect::Answer`].
+        ticket: Ticket,
+        /// The thought.
+        submission: Submission,
+    },
+    /// Somebody on this machine wants to know what a thought would get.
+    DryRun {
+        /// Comes back in [`Effect::Answer`].
+        ticket: Ticket,
+        /// The thought; its key is not looked at.
+        submission: Submission,
+    },
+    /// Our own entries up to that one are durable: now they may be signed.
+    Stored {
+        /// The last of them.
+        through: Seq,
+    },
+    /// A QUIC connection stands; TLS has proved the key of the other side.
+    Connected {
+        /// The connection.
+        link: LinkId,
+        /// The key that TLS proved.
+        node: NodeId,
+        /// Our attempt, where we dialled.
+        attempt: Option<Attempt>,
+        /// The other side's address.
+        address: SocketAddr,
+        /// The TLS exporter of this connection: both sides have the same, no other connection has it.
+        exporter: [u8; 32],
+    },
+    /// None of an attempt's addresses led to a connection.
+    DialFailed {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Why, address by address, for people.
+        why: String,
+    },
+    /// A frame on the control stream.
+    Control {
+        /// From whom.
+        link: LinkId,
+        /// What.
+        frame: ControlFrame,
+    },
+    /// A frame on the balance-sync stream.
+    Balance {
+        /// From whom.
+        link: LinkId,
+        /// What.
+        frame: BalanceFrame,
+    },
+    /// A segment whose signature, hashes and features hold.
+    Heard {
+        /// From whom.
+        link: LinkId,
+        /// What.
+        segment: Verified<Segment>,
+    },
+    /// A segment that does not hold.
+    HeardWrong {
+        /// From whom.
+        link: LinkId,
+        /// What is wrong with it.
+        fault: SegmentFault,
+    },
+    /// A frame did not fit that link's queue and was not sent.
+    QueueFull {
+        /// Whose queue.
+        link: LinkId,
+        /// Of which kind.
+        kind: StreamKind,
+    },
+    /// All that a [`Effect::Serve`] asked for was sent, or can't be.
+    Served {
+        /// To whom.
+        link: LinkId,
+        /// Whose entries.
+        author: NodeId,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// Which.
+        link: LinkId,
+        /// Why.
+        why: Ended,
+    },
+    /// Somebody may be there.
+    Hint(Hint),
+    /// An interface came, went or changed its addresses, or the machine woke up.
+    NetworkChanged,
+    /// The time of [`super::Federation::wake_at`] has come.
+    Tick,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// We closed it.
+    Closed,
+    /// The other side closed it with a reason.
+    Refused(Refusal),
+    /// It broke: silence, a reset, or a TLS error; for people.
+    Broke(String),
+}
+
+/// A wish to dial: all addresses side by side, 250 ms apart; the first that answers wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Comes back in [`Input::Connected`] or [`Input::DialFailed`].
+    pub attempt: Attempt,
+    /// The only key that will do, where we know whom we want.
+    pub expect: Option<NodeId>,
+    /// Where, the likeliest first; at most 16.
+    pub addresses: Vec<Address>,
+}
+
+/// What goes out.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Keep this; where it holds our own entries, [`Input::Stored`] comes back.
+    Store(Record),
+    /// Tell the submitter.
+    Answer {
+        /// Whose.
+        ticket: Ticket,
+        /// What.
+        answer: Answer,
+    },
+    /// Dial.
+    Dial(Dial),
+    /// Send a control frame.
+    Control {
+        /// To whom.
+        link: LinkId,
+        /// What.
+        frame: ControlFrame,
+    },
+    /// Send a balance-sync frame.
+    Balance {
+        /// To whom.
+        link: LinkId,
+        /// What.
+        frame: BalanceFrame,
+    },
+    /// Send a live segment to these; it is encoded once.
+    Publish {
+        /// To whom.
+        to: Vec<LinkId>,
+        /// What.
+        segment: Arc<Verified<Segment>>,
+    },
+    /// Send an author's stored entries on a catch-up stream; [`Input::Served`] comes back.
+    Serve {
+        /// To whom.
+        link: LinkId,
+        /// Whose.
+        author: NodeId,
+        /// The first.
+        from: Seq,
+    },
+    /// The link is admitted: its other streams may be read and opened.
+    Admit {
+        /// Which.
+        link: LinkId,
+    },
+    /// End a connection; the other side is told why, and has a moment to hear it.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A connection died: ask discovery whether the node is still announced.
+    Verify {
+        /// Which node.
+        node: NodeId,
+    },
+    /// Tell everyone who listens.
+    Event(Event),
+}
+
+/// What a submission is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is recorded, stored and signed, whatever its verdict.
+    Recorded {
+        /// What the rules said.
+        recorded: Recorded,
+        /// How many peers it was sent to at once; the others catch up.
+        peers_sent: u32,
+    },
+    /// What it would have got; nothing was recorded.
+    Would(Recorded),
+    /// It can't be part of the log now; nothing was recorded.
+    Inadmissible(Inadmissible),
+    /// The node does not take it; nothing was recorded.
+    Refused(SubmitFault),
+}
+
+/// Why a node does not take a submission. Nothing was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitFault {
+    /// Too many submissions wait for the disk.
+    #[error("the node is busy: {waiting} submissions wait for the disk; try again")]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
+    /// A commit failed, so the node stopped writing.
+    #[error("the store failed, and the node takes nothing more; look at its log and start it again")]
+    StoreFailed,
+    /// The key is empty or too long.
+    #[error("a submission key has 1 to 128 bytes")]
+    Key,
+}
+
+/// Everything worth telling. Metrics, alerts, log lines and tests are folds over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An entry stands in the log: our own once it is durable, another's once it is admitted.
+    Entry(EntryEvent),
+    /// A peer is admitted and verified.
+    PeerVerified {
+        /// Which.
+        id: NodeId,
+        /// Its name.
+        name: NodeName,
+        /// Where.
+        address: SocketAddr,
+        /// Whether we dialled it.
+        dialled: bool,
+    },
+    /// The last link to a peer ended.
+    PeerLost {
+        /// Which.
+        id: NodeId,
+        /// Why.
+        why: Ended,
+    },
+    /// A second link between the same two nodes was closed; the other one stays.
+    LinkReplaced {
+        /// To whom.
+        id: NodeId,
+    },
+    /// This node refused a connection.
+    Refused {
+        /// Whose; nobody's where it never said.
+        id: Option<NodeId>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The other side refused this node.
+    RefusedBy {
+        /// Which.
+        id: NodeId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// An attempt to dial led nowhere.
+    DialFailed {
+        /// Whom, where known.
+        id: Option<NodeId>,
+        /// Where it was tried.
+        addresses: Vec<Address>,
+        /// Why.
+        why: String,
+    },
+    /// A node was heard of for the first time.
+    Seen {
+        /// Who, where that is said.
+        id: Option<NodeId>,
+        /// By what.
+        source: Source,
+        /// Whether its federation is ours.
+        ours: bool,
+    },
+    /// A segment was not taken.
+    SegmentRefused {
+        /// Who sent it.
+        from: NodeId,
+        /// Why.
+        why: SegmentRefusal,
+    },
+    /// An author's entries lie too far ahead of this node's clock, and are held.
+    ClockSkew {
+        /// Whose.
+        author: NodeId,
+        /// How far ahead of this node's time.
+        ahead: Millis,
+    },
+    /// This node's clock is ahead of its peers'; it writes with theirs.
+    OwnClockSkew {
+        /// How far ahead.
+        ahead: Millis,
+    },
+    /// Two nodes computed different accounts from the same log. It must never happen.
+    Divergence {
+        /// Whose account.
+        author: NodeId,
+        /// Which peer's differs.
+        peer: NodeId,
+        /// At which entry.
+        seq: Seq,
+        /// Our balance.
+        ours: MicroAtp,
+        /// The peer's.
+        theirs: MicroAtp,
+    },
+    /// A signed head differs from ours at the same seq.
+    ForkSeen {
+        /// Whose log.
+        author: NodeId,
+        /// Where.
+        seq: Seq,
+    },
+    /// Two node ids claim one name; the second is shown with its short id.
+    NameTaken {
+        /// The second.
+        id: NodeId,
+        /// The name.
+        name: NodeName,
+    },
+    /// A peer is too slow for live segments; it will catch up by heads.
+    PeerBehind {
+        /// Which.
+        id: NodeId,
+    },
+    /// Entries were asked for.
+    Wanted {
+        /// Of whom.
+        from: NodeId,
+        /// Whose.
+        author: NodeId,
+    },
+    /// Entries are being sent that were asked for.
+    Serving {
+        /// To whom.
+        to: NodeId,
+        /// Whose.
+        author: NodeId,
+    },
+}
+
+/// An entry that now stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryEvent {
+    /// Whose.
+    pub author: NodeId,
+    /// Its author's name.
+    pub name: NodeName,
+    /// Its place.
+    pub seq: Seq,
+    /// Its time, as its author wrote it.
+    pub time: Millis,
+    /// Whether it is our own.
+    pub own: bool,
+    /// What the rules said; `None` for a genesis entry.
+    pub verdict: Option<Verdict>,
+    /// What it earned or cost.
+    pub delta: MicroAtp,
+    /// The author's balance after it.
+    pub balance: MicroAtp,
+}
+
+/// Why a segment was not taken. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentRefusal {
+    /// Its bytes, hashes, features or signature do not hold.
+    #[error(transparent)]
+    Wrong(#[from] SegmentFault),
+    /// Its first new entry does not follow our last one.
+    #[error("entry {seq} does not follow the entry before it")]
+    DoesNotFollow {
+        /// Which.
+        seq: Seq,
+    },
+    /// The rules do not admit one of its entries.
+    #[error("entry {seq} is inadmissible: {why}")]
+    Inadmissible {
+        /// Which.
+        seq: Seq,
+        /// Why.
+        why: Inadmissible,
+    },
+    /// This node holds as many authors as it takes.
+    #[error("this node holds {max} authors and takes no more")]
+    TooManyAuthors {
+        /// How many.
+        max: usize,
+    },
+}
+
+/// How a peer was verified. A claim is never shown as more than it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// TLS proved its key, and it signed its hardware claim for this connection.
+    SoftwareBridge,
+}
+
+impl Method {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SoftwareBridge => "software_bridge",
+        }
+    }
+}
+
+/// How things stand with a node that is known or heard of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// Linked and verified.
+    Verified(VerifiedPeer),
+    /// Not linked; why, for people.
+    Seen(String),
+}
+
+/// A linked peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedPeer {
+    /// The connection.
+    pub link: LinkId,
+    /// Its other end.
+    pub address: SocketAddr,
+    /// Whether we dialled.
+    pub dialled: bool,
+    /// How it was verified.
+    pub method: Method,
+    /// How long ago it was admitted.
+    pub connected: Millis,
+    /// What it claims to be.
+    pub hardware: Hardware,
+    /// The level that it claims.
+    pub level: u8,
+    /// The architecture that it claims.
+    pub arch: Architecture,
+    /// How far its clock was ahead of ours when it last told, in milliseconds; negative where it was behind.
+    pub clock_ahead_ms: i64,
+}
+
+/// One peer of a [`View`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// Who, where known.
+    pub id: Option<NodeId>,
+    /// Its name as shown: with its short id where another node had the name first; foreign text where it is not linked.
+    pub name: String,
+    /// Where it may be reached.
+    pub addresses: Vec<Address>,
+    /// How that became known.
+    pub sources: Vec<Source>,
+    /// How things stand.
+    pub state: PeerState,
+}
+
+/// One author of a [`View`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorView {
+    /// Its name as shown.
+    pub name: String,
+    /// What is known of it.
+    pub book: Arc<AuthorBook>,
+    /// Whether some peer has announced entries that this node lacks.
+    pub behind: bool,
+    /// Whether two different signed heads were seen at one seq.
+    pub forked: bool,
+}
+
+/// An immutable snapshot of what the core knows.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Linked peers, and those only heard of.
+    pub peers: Vec<PeerView>,
+    /// Every author known.
+    pub authors: std::collections::BTreeMap<NodeId, AuthorView>,
+    /// Our own trust weight and the like are in `authors`; this is the share of submissions that wait for the disk.
+    pub waiting: usize,
+}
+
+/// What an accepted thought is worth beyond its reward; see ledger.md, "Economic value".
+#[must_use]
+pub fn economic_value(coherence: Ppm, weight: Ppm) -> Ppm {
+    let product = u64::from(coherence.0) * u64::from(weight.0) / 1_000_000;
+    Ppm(u32::try_from(product).unwrap_or(u32::MAX))
+}
