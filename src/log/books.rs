@@ -27,6 +27,8 @@ pub struct AuthorBook {
     pub signature: Option<Signature>,
     /// After the last entry; its `seq` is the last entry's.
     pub account: Account,
+    /// When this node first heard of it: milliseconds since the Unix epoch. Who had a name first keeps it.
+    pub known_since: Millis,
 }
 
 /// An address at which a node was reached before.

@@ -1,1 +1,148 @@
-//! Folds events into counters and alerts.
+//! Folds events into counters and alerts. No counter is touched inside the core.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{ledger::fold::Verdict, protocol::input::Event};
+
+/// Most alerts that are kept, one for each thing that they are about; the oldest goes first.
+const ALERTS_MAX: usize = 256;
+
+/// What happened so far, in numbers.
+#[derive(Debug, Default)]
+pub struct Monitor {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    counters: BTreeMap<String, u64>,
+    alerts: Vec<Alert>,
+}
+
+/// Something that a person should look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// What kind, such as `divergence`.
+    pub name: &'static str,
+    /// What it is about; may hold foreign text.
+    pub about: String,
+    /// When it was first seen: milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// How often it was seen.
+    pub count: u64,
+}
+
+impl Monitor {
+    /// Takes an event in. `wall_ms`: milliseconds since the Unix epoch.
+    pub fn note(&self, event: &Event, wall_ms: u64) {
+        let mut state = self.lock();
+        state.count(counter_of(event));
+        if let Some((name, about)) = alert_of(event) {
+            state.raise(name, about, wall_ms);
+        }
+    }
+
+    /// Raises an alert that no event tells of.
+    pub fn raise(&self, name: &'static str, about: String, wall_ms: u64) {
+        self.lock().raise(name, about, wall_ms);
+    }
+
+    /// How often what happened since the process started.
+    #[must_use]
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        self.lock().counters.clone()
+    }
+
+    /// What a person should look at, the oldest first.
+    #[must_use]
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.lock().alerts.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Counting can't leave the numbers half changed, so a panic elsewhere does not spoil them.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn count(&mut self, name: String) {
+        let counter = self.counters.entry(name).or_default();
+        *counter = counter.saturating_add(1);
+    }
+
+    fn raise(&mut self, name: &'static str, about: String, wall_ms: u64) {
+        if let Some(alert) = self.alerts.iter_mut().find(|alert| alert.name == name && alert.about == about) {
+            alert.count = alert.count.saturating_add(1);
+            return;
+        }
+        if self.alerts.len() >= ALERTS_MAX {
+            self.alerts.remove(0);
+        }
+        self.alerts.push(Alert { name, about, since_ms: wall_ms, count: 1 });
+    }
+}
+
+/// The counter that an event moves. Names are made of our own words only, so their number is bounded.
+fn counter_of(event: &Event) -> String {
+    match event {
+        Event::Entry(entry) => {
+            let whose = if entry.own { "own" } else { "others" };
+            match entry.verdict {
+                None => format!("entries_genesis_{whose}"),
+                Some(Verdict::Accepted { .. }) => format!("entries_accepted_{whose}"),
+                Some(Verdict::Rejected { .. }) => format!("entries_rejected_{whose}"),
+            }
+        }
+        Event::PeerVerified { .. } => "peers_verified".to_owned(),
+        Event::PeerLost { .. } => "peers_lost".to_owned(),
+        Event::LinkReplaced { .. } => "links_replaced".to_owned(),
+        Event::Refused { refusal, .. } => format!("refused_{}", refusal.code.name()),
+        Event::RefusedBy { refusal, .. } => format!("refused_by_peer_{}", refusal.code.name()),
+        Event::DialFailed { .. } => "dials_failed".to_owned(),
+        Event::Seen { source, .. } => format!("seen_{}", source.name()),
+        Event::SegmentRefused { .. } => "segments_refused".to_owned(),
+        Event::ClockSkew { .. } => "clock_skew".to_owned(),
+        Event::OwnClockSkew { .. } => "clock_skew_own".to_owned(),
+        Event::Divergence { .. } => "divergence".to_owned(),
+        Event::ForkSeen { .. } => "forks".to_owned(),
+        Event::NameTaken { .. } => "names_taken".to_owned(),
+        Event::PeerBehind { .. } => "peers_behind".to_owned(),
+        Event::Wanted { .. } => "wants_sent".to_owned(),
+        Event::Serving { .. } => "wants_served".to_owned(),
+        Event::HandshakeFailed { .. } => "handshakes_failed".to_owned(),
+        Event::Trouble { .. } => "troubles".to_owned(),
+    }
+}
+
+fn alert_of(event: &Event) -> Option<(&'static str, String)> {
+    match event {
+        Event::Divergence { author, peer, .. } => {
+            Some(("divergence", format!("author {author}, peer {peer}")))
+        }
+        Event::ForkSeen { author, seq } => Some(("fork", format!("author {author} at entry {seq}"))),
+        Event::ClockSkew { author, .. } => Some(("clock_skew", format!("author {author}"))),
+        Event::OwnClockSkew { .. } => Some(("clock_skew", "this node's clock is ahead of its peers'".to_owned())),
+        Event::NameTaken { id, name } => Some(("name_taken", format!("{id} claims the name {name}"))),
+        Event::Refused { id: Some(id), refusal } | Event::RefusedBy { id, refusal } => {
+            let is_clone = refusal.code == crate::protocol::refusal::RefusalCode::Clone;
+            is_clone.then(|| ("clone", format!("node key {id} is live in two places")))
+        }
+        Event::Trouble { what } => Some(("trouble", what.clone())),
+        Event::Entry(_)
+        | Event::PeerVerified { .. }
+        | Event::PeerLost { .. }
+        | Event::LinkReplaced { .. }
+        | Event::Refused { id: None, .. }
+        | Event::DialFailed { .. }
+        | Event::Seen { .. }
+        | Event::SegmentRefused { .. }
+        | Event::PeerBehind { .. }
+        | Event::Wanted { .. }
+        | Event::Serving { .. }
+        | Event::HandshakeFailed { .. } => None,
+    }
+}

@@ -1,1 +1,331 @@
 //! One running node: configuration, the loop, the handle.
+//!
+//! [`start`] makes everything that a node needs, in the order in which it can fail, and hands the pieces to one task
+//! (`run.rs`) that owns the core. Whoever embeds a node talks to it through its [`Handle`].
+
+mod clock;
+pub mod config;
+mod handle;
+pub mod hardware;
+pub mod identity_file;
+mod lock;
+mod run;
+mod serve;
+mod work;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use aws_lc_rs::rand;
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    task::spawn_blocking,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    clock::RELEASED,
+    config::{Config, Listen, PeerOption},
+    handle::{About, Handle, NodeGone},
+    lock::LockError,
+    run::RunError,
+};
+use self::{
+    clock::Clock,
+    handle::Shared,
+    identity_file::KeyFileError,
+    lock::DataDirLock,
+    run::{Loop, Sources},
+};
+use crate::{
+    ledger::types::Seq,
+    log::{Architecture, Body, Claim, Entry, FederationId, Genesis, Identity, NodeId, Rules, books::Books},
+    monitor::Monitor,
+    net::{
+        Endpoint, ListenOn, NetConfig, NetError,
+        discovery::{self, Discovery, DiscoveryConfig, Interfaces},
+    },
+    protocol::{Federation, frame::Instance, hello::Setup, input::Input, input::Hint},
+    store::{SqliteStore, Store, StoreError, writer::Writer},
+};
+
+/// The store's file in the data directory.
+const STORE_FILE: &str = "store.db";
+/// Events from the net that wait for the loop. A segment has at most 256 KiB, so 64 MiB at the very worst; beyond
+/// that QUIC's flow control stops the senders.
+const NET_EVENTS_MAX: usize = 256;
+/// Wishes of this machine's users that wait for the loop.
+const WISHES_MAX: usize = 1_024;
+/// Hints that wait for the loop.
+const FOUND_MAX: usize = 256;
+/// Events that a slow listener may fall behind before it misses some.
+const EVENTS_MAX: usize = 16_384;
+/// Addresses that a node record may name.
+const RECORD_ADDRESSES_MAX: usize = 8;
+
+/// Why a node did not start. Nothing was written but what each variant says.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory can't be made or used.
+    #[error("can't use the data directory `{}`", path.display())]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another node has it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The key can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It can't listen. The key and the store stay as they are.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
+    /// A task that was started ended in a way that it never should; the log has more.
+    #[error("a part of the node failed while it started; its log says more")]
+    Failed,
+}
+
+/// Starts a node.
+///
+/// # Errors
+/// See [`StartError`].
+///
+/// # Cancel safety
+/// Dropping the future starts nothing; a key and a store that were made stay, and serve the next start.
+pub async fn start(config: Config) -> Result<Handle, StartError> {
+    let opening = config.clone();
+    let opened = spawn_blocking(move || open(&opening)).await.map_err(|_| StartError::Failed)??;
+    let Opened { lock, identity, store, books, setup } = opened;
+    let (net_sender, net) = mpsc::channel(NET_EVENTS_MAX);
+    let endpoint = Arc::new(Endpoint::open(net_config(&config, &identity, &setup), net_sender)?);
+    let listening = endpoint.local_addresses();
+    let setup = Setup { addresses: record_addresses(&listening), ..setup };
+    let clock = Clock::start(books.newest_time);
+    let (commit_sender, commits) = mpsc::unbounded_channel();
+    // The loop reads commits until the writer has ended, so this never goes unheard.
+    let writer = Writer::start(Arc::clone(&store), setup.id(), move |commit| drop(commit_sender.send(commit)));
+    let (found_sender, found) = mpsc::channel(FOUND_MAX);
+    let port = listening.first().map_or(0, SocketAddr::port);
+    let discovery = Discovery::start(discovery_config(&config, &setup, port), found_sender);
+    let hints = first_hints(&config, &books);
+    let about = about(&config, &setup, &endpoint);
+    let mut seed = [0; 32];
+    rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
+    let mut first = vec![];
+    let keys = (Arc::clone(&identity), setup.federation);
+    let mut federation = Federation::new(setup, books, seed, clock.now(), &mut first);
+    for hint in hints {
+        federation.handle(clock.now(), Input::Hint(hint), &mut first);
+    }
+    let (wish_sender, wishes) = mpsc::channel(WISHES_MAX);
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (ended_sender, ended) = watch::channel(None);
+    let monitor = Arc::new(Monitor::default());
+    let stop = CancellationToken::new();
+    let handle = Handle::new(Shared {
+        about,
+        started: Instant::now(),
+        wishes: wish_sender,
+        events: events.clone(),
+        monitor: Arc::clone(&monitor),
+        endpoint: Arc::clone(&endpoint),
+        store: Arc::clone(&store),
+        stop: stop.clone(),
+        ended,
+    });
+    let core = Loop {
+        federation,
+        clock,
+        keys,
+        endpoint,
+        discovery,
+        store,
+        writer,
+        monitor,
+        events,
+        stop,
+        ended: ended_sender,
+        lock,
+    };
+    tokio::spawn(core.run(Sources { wishes, net, found, commits }, first));
+    Ok(handle)
+}
+
+/// What is read or made before the first socket is opened.
+struct Opened {
+    lock: DataDirLock,
+    identity: Arc<Identity>,
+    store: Arc<dyn Store>,
+    books: Books,
+    setup: Setup,
+}
+
+fn open(config: &Config) -> Result<Opened, StartError> {
+    let path = &config.data_dir;
+    identity_file::make_data_dir(path)
+        .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
+    let lock = DataDirLock::take(path)?;
+    let identity = Arc::new(identity_file::load_or_create(path)?);
+    let federation = FederationId::new(&config.federation, &config.policy, None);
+    let store = open_store(path, federation, identity.node_id(), config)?;
+    let books = store.load()?;
+    let setup = setup(config, &identity, federation, &*store)?;
+    Ok(Opened { lock, identity, store, books, setup })
+}
+
+fn open_store(
+    data_dir: &Path,
+    federation: FederationId,
+    author: NodeId,
+    config: &Config,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let file = data_dir.join(STORE_FILE);
+    Ok(Arc::new(SqliteStore::open(&file, federation, author, config.policy.clone())?))
+}
+
+/// What the node says of itself: as its genesis entry has it, or as configured where it has none yet.
+fn setup(
+    config: &Config,
+    identity: &Arc<Identity>,
+    federation: FederationId,
+    store: &dyn Store,
+) -> Result<Setup, StartError> {
+    let random = |_| StartError::Randomness;
+    let mut number = [0; 8];
+    rand::fill(&mut number).map_err(random)?;
+    let genesis = match own_genesis(store, &federation, identity.node_id())? {
+        Some(genesis) => genesis,
+        None => new_genesis(config, identity, &federation)?,
+    };
+    let claim = Claim { hardware: genesis.hardware, level: genesis.level, arch: genesis.arch };
+    Ok(Setup {
+        identity: Arc::clone(identity),
+        federation,
+        federation_name: config.federation.clone(),
+        policy: config.policy.clone(),
+        name: genesis.name,
+        claim,
+        nonce: genesis.nonce,
+        instance: Instance(u64::from_le_bytes(number)),
+        addresses: vec![],
+        peers_max: config.peers_max,
+    })
+}
+
+fn new_genesis(
+    config: &Config,
+    identity: &Identity,
+    federation: &FederationId,
+) -> Result<Genesis, StartError> {
+    let mut first = [0; 8];
+    rand::fill(&mut first).map_err(|_| StartError::Randomness)?;
+    let bits = config.policy.pow_bits;
+    tracing::info!(bits, "a new node: making its proof of work");
+    let nonce = work::find_nonce(federation, &identity.node_id(), bits, u64::from_le_bytes(first))
+        .ok_or(StartError::Failed)?;
+    Ok(Genesis {
+        name: config.name.clone(),
+        hardware: config.hardware,
+        level: config.level,
+        arch: Architecture::of_this_machine(),
+        nonce,
+    })
+}
+
+fn own_genesis(
+    store: &dyn Store,
+    federation: &FederationId,
+    id: NodeId,
+) -> Result<Option<Genesis>, StoreError> {
+    let stored = store.entries(id, Seq::GENESIS, 1)?;
+    let entry = stored
+        .into_iter()
+        .next()
+        .and_then(|entry| Entry::parse(federation, entry.header, entry.content).ok());
+    Ok(entry.and_then(|entry| match &entry.header().body {
+        Body::Genesis(genesis) => Some(genesis.clone()),
+        Body::Thought(_) => None,
+    }))
+}
+
+fn net_config(config: &Config, identity: &Arc<Identity>, setup: &Setup) -> NetConfig {
+    let listen = match &config.listen {
+        Listen::Everywhere => ListenOn::Everywhere,
+        Listen::Interfaces(names) => ListenOn::Interfaces(names.clone()),
+        Listen::Loopback => ListenOn::Loopback,
+    };
+    let rules = Rules {
+        federation: setup.federation,
+        pow_bits: config.policy.pow_bits,
+        content_bytes_max: config.policy.content_max_bytes,
+    };
+    NetConfig::new(Arc::clone(identity), rules, listen, config.port)
+}
+
+fn discovery_config(config: &Config, setup: &Setup, port: u16) -> DiscoveryConfig {
+    let interfaces = match &config.listen {
+        Listen::Everywhere | Listen::Loopback => Interfaces::All,
+        Listen::Interfaces(names) => Interfaces::Named(names.clone()),
+    };
+    DiscoveryConfig {
+        id: setup.id(),
+        name: setup.name.clone(),
+        federation: setup.federation,
+        port,
+        interfaces,
+        // A node that listens on loopback only has nothing to announce.
+        mdns: config.mdns && config.listen != Listen::Loopback,
+    }
+}
+
+fn first_hints(config: &Config, books: &Books) -> Vec<Hint> {
+    let seeds = config.peers.iter().map(|peer| (peer.node, peer.address.clone()));
+    let mut hints = discovery::seeds(seeds);
+    hints.extend(discovery::remembered(&books.peers));
+    hints
+}
+
+/// Where others may find this node: not loopback, unless it listens nowhere else.
+fn record_addresses(listening: &[SocketAddr]) -> Vec<SocketAddr> {
+    let (local, reachable): (Vec<SocketAddr>, Vec<SocketAddr>) = listening
+        .iter()
+        .filter(|address| !address.ip().is_unspecified())
+        .partition(|address| address.ip().is_loopback());
+    let mut addresses = if reachable.is_empty() { local } else { reachable };
+    addresses.truncate(RECORD_ADDRESSES_MAX);
+    addresses
+}
+
+fn about(config: &Config, setup: &Setup, endpoint: &Endpoint) -> About {
+    let certificate = endpoint.certificate();
+    About {
+        id: setup.id(),
+        name: setup.name.clone(),
+        hardware: setup.claim.hardware,
+        level: setup.claim.level,
+        arch: setup.claim.arch.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        federation: setup.federation,
+        federation_name: setup.federation_name.clone(),
+        closed: false,
+        policy: setup.policy.clone(),
+        data_dir: config.data_dir.clone(),
+        certificate_fingerprint: certificate.fingerprint(),
+        certificate_expires_ms: certificate.expires_ms(),
+    }
+}

@@ -232,8 +232,8 @@ pub struct Dial {
 /// What goes out.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Keep this; where it holds our own entries, [`Input::Stored`] comes back.
-    Store(Record),
+    /// Keep these, all or none; where they hold our own entries, [`Input::Stored`] comes back.
+    Store(Vec<Record>),
     /// Tell the submitter.
     Answer {
         /// Whose.
@@ -447,6 +447,18 @@ pub enum Event {
         /// Whose.
         author: NodeId,
     },
+    /// A connection came to nothing before it was known whose it is: no TLS, no certificate, or another protocol.
+    HandshakeFailed {
+        /// From where.
+        address: SocketAddr,
+        /// Why, for people.
+        why: String,
+    },
+    /// Something outside the protocol hampers this node: multicast, an interface, a socket.
+    Trouble {
+        /// What, and what to do, for people.
+        what: String,
+    },
     /// Entries are being sent that were asked for.
     Serving {
         /// To whom.
@@ -589,7 +601,7 @@ pub struct View {
     pub peers: Vec<PeerView>,
     /// Every author known.
     pub authors: std::collections::BTreeMap<NodeId, AuthorView>,
-    /// Our own trust weight and the like are in `authors`; this is the share of submissions that wait for the disk.
+    /// How many submissions wait for the disk.
     pub waiting: usize,
 }
 

@@ -1,6 +1,356 @@
 //! What a node does with what it hears.
+//!
+//! [`Federation`] is the core of one node: a value that is driven by [`Input`]s and answers with [`Effect`]s. It does no
+//! I/O, asks no clock and draws no randomness but from the seed that it was given, so the same inputs always give the
+//! same effects: that is what lets us simulate it and replay any bug.
+//!
+//! **Our own log** (`own.rs`). A submission is scored and folded at once and goes to the store. Only when the store says
+//! that it is durable (`Input::Stored`) is a head signed, the segment published and the submitter answered.
+//!
+//! **Others' logs** (`admission.rs`). A segment whose signature, hashes and features hold is folded into its author's
+//! account; everything that its sender could have seen to be wrong counts against the sender (`guard.rs`).
+//!
+//! **Who lacks what** (`sync.rs`). Each node tells its peers a head for every author; who is behind asks, and gets the
+//! missing segments. Balance and account digest travel with each head, so two nodes that computed different books find out.
+//!
+//! **Who is there** (`dialling.rs`, `peers.rs`, `hello.rs`). Hints say where somebody may be; both sides dial; TLS proves
+//! keys; Hello proves federation, rules, work and claims; of two links between the same nodes one stays.
+//!
+//! `wire.rs` turns [`frame`]s into bytes and back. No file but this one contains `impl Federation`: sub-machines return
+//! what concerns another one, and `handle` passes it on.
 
+pub mod admission;
+pub mod authors;
+pub mod dialling;
 pub mod frame;
+pub mod guard;
+pub mod hello;
 pub mod input;
+pub mod own;
+pub mod peers;
 pub mod refusal;
+pub mod sync;
 pub mod wire;
+
+use std::sync::Arc;
+
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use self::{
+    admission::{Admission, admit},
+    authors::Authors,
+    dialling::Dialling,
+    frame::{BalanceFrame, ControlFrame, StreamKind},
+    guard::Guard,
+    hello::Setup,
+    input::{
+        Answer, Attempt, AuthorView, Effect, Ended, Event, Input, LinkId, Now, PeerState, PeerView,
+        SegmentRefusal, View,
+    },
+    own::Own,
+    peers::{Change, Context, Peers},
+    refusal::{Refusal, RefusalCode},
+    sync::{Finding, Sync},
+};
+use crate::{
+    ledger::types::{Millis, Seq},
+    log::{
+        NodeId, Segment, Verified,
+        books::{Books, Record},
+    },
+};
+
+/// A clock that is further ahead of its peers' median than this writes with theirs.
+const CLOCK_AHEAD_MAX_MS: i64 = 5_000;
+/// How often the node's time is stored, so that it never runs backwards across restarts.
+const TIME_MARK_EVERY: Millis = Millis(60_000);
+
+/// The core of one node.
+#[derive(Debug)]
+pub struct Federation {
+    setup: Setup,
+    authors: Authors,
+    own: Own,
+    sync: Sync,
+    peers: Peers,
+    dialling: Dialling,
+    guard: Guard,
+    rng: ChaCha8Rng,
+    time_mark_at: Millis,
+    clock_is_ahead: bool,
+}
+
+impl Federation {
+    /// A node as its books left it. Where it has no log yet, its genesis entry goes to the store first.
+    #[must_use]
+    pub fn new(setup: Setup, books: Books, seed: [u8; 32], now: Now, out: &mut Vec<Effect>) -> Self {
+        let submissions = books.submissions.clone();
+        let authors = Authors::load(books);
+        let mut own = Own::load(&setup, &authors, submissions);
+        own.open(&setup, now, out);
+        Self {
+            setup,
+            authors,
+            own,
+            sync: Sync::default(),
+            peers: Peers::default(),
+            dialling: Dialling::default(),
+            guard: Guard::default(),
+            rng: ChaCha8Rng::from_seed(seed),
+            time_mark_at: now.mono,
+            clock_is_ahead: false,
+        }
+    }
+
+    /// The only way in, the only way out. What is to be done is appended to `out`, in order.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Submit { ticket, submission } => {
+                let now = self.writing_time(now, out);
+                self.own.submit(&self.setup, now, ticket, submission, out);
+            }
+            Input::DryRun { ticket, submission } => {
+                let now = self.writing_time(now, out);
+                let answer = self.own.dry_run(&self.setup, now, &submission);
+                out.push(Effect::Answer { ticket, answer });
+            }
+            Input::Stored { through } => self.stored(now, through, out),
+            Input::Connected { link, node, attempt, address, exporter } => {
+                if let Some(attempt) = attempt {
+                    self.dialling.connected(attempt, node);
+                }
+                let context = Context { setup: &self.setup, guard: &self.guard, now };
+                let dialled = attempt.is_some();
+                self.peers.connected(context, (link, node), (address, exporter), dialled, out);
+            }
+            Input::DialFailed { attempt, why } => self.dial_failed(now, attempt, why, out),
+            Input::Control { link, frame } => self.control(now, link, frame, out),
+            Input::Balance { link, frame } => self.balance(now, link, frame, out),
+            Input::Heard { link, segment } => self.heard(now, link, segment, out),
+            Input::HeardWrong { link, fault } => self.wrong(now, link, SegmentRefusal::Wrong(fault), out),
+            Input::QueueFull { link, kind } => self.queue_full(now, link, kind, out),
+            Input::Served { link, author } => self.sync.served(link, author, out),
+            Input::Disconnected { link, why } => self.disconnected(now, link, why, out),
+            Input::Hint(hint) => {
+                self.dialling.hint(&self.setup, now, hint, out);
+                self.dial(now, out);
+            }
+            Input::NetworkChanged => {
+                self.dialling.afresh(now, &mut self.rng);
+                self.dial(now, out);
+            }
+            Input::Tick => self.tick(now, out),
+        }
+    }
+
+    /// When [`Input::Tick`] is wanted, on the monotonic clock.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Millis> {
+        [
+            self.sync.wake_at(),
+            self.peers.wake_at(),
+            self.dialling.wake_at(&self.setup, &self.peers),
+            Some(self.time_mark_at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// A snapshot. Accounts are shared, not copied.
+    #[must_use]
+    pub fn view(&self, now: Now) -> View {
+        let verified = self.peers.verified(now.mono).map(|(id, name, peer)| {
+            let (addresses, sources) = self.dialling.known_of(id);
+            let shown = self.authors.get(id).map_or(name, |author| {
+                self.authors.shown_name(id, &author.book.name)
+            });
+            PeerView { id: Some(id), name: shown, addresses, sources, state: PeerState::Verified(peer) }
+        });
+        let seen = self.dialling.unlinked(&self.peers).map(|place| PeerView {
+            id: place.id,
+            name: place.name.unwrap_or_default().to_owned(),
+            addresses: place.addresses.to_vec(),
+            sources: place.sources,
+            state: PeerState::Seen(place.why),
+        });
+        let authors = self.authors.iter().map(|(id, author)| {
+            let view = AuthorView {
+                name: self.authors.shown_name(id, &author.book.name),
+                book: Arc::clone(&author.book),
+                behind: self.sync.is_behind(id, Some(author.book.seq())),
+                forked: author.forked,
+            };
+            (id, view)
+        });
+        View {
+            peers: verified.chain(seen).collect(),
+            authors: authors.collect(),
+            waiting: self.own.waiting(),
+        }
+    }
+
+    fn stored(&mut self, now: Now, through: Seq, out: &mut Vec<Effect>) {
+        let published = self.own.stored(&self.setup, through, &mut self.authors);
+        let mut peers_sent = 0;
+        for segment in published.segments {
+            peers_sent = self.sync.publish(segment, out);
+        }
+        for (ticket, recorded) in published.answers {
+            out.push(Effect::Answer { ticket, answer: Answer::Recorded { recorded, peers_sent } });
+        }
+        if !published.events.is_empty() {
+            self.sync.grew(now.mono, self.setup.id());
+        }
+        out.extend(published.events.into_iter().map(|event| Effect::Event(Event::Entry(event))));
+    }
+
+    fn control(&mut self, now: Now, link: LinkId, frame: ControlFrame, out: &mut Vec<Effect>) {
+        let context = Context { setup: &self.setup, guard: &self.guard, now };
+        let changes = self.peers.control(context, link, frame, out);
+        self.changed(now, changes, out);
+    }
+
+    fn balance(&mut self, now: Now, link: LinkId, frame: BalanceFrame, out: &mut Vec<Effect>) {
+        if self.peers.node_of(link).is_none() {
+            return;
+        }
+        match frame {
+            BalanceFrame::Want { author, from } => self.sync.want(link, author, from, &self.authors, out),
+            BalanceFrame::Heads(reports) => {
+                let federation = self.setup.federation;
+                let findings =
+                    self.sync.heads(now.mono, link, &reports, &federation, &mut self.authors, out);
+                for finding in findings {
+                    match finding {
+                        Finding::Fork(author) => self.forked(author, out),
+                        Finding::Nothing => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, now: Now, link: LinkId, segment: Verified<Segment>, out: &mut Vec<Effect>) {
+        if self.peers.node_of(link).is_none() {
+            return;
+        }
+        let (author, last) = (segment.author(), segment.last());
+        if self.authors.get(author).is_some_and(|known| known.forked) {
+            return;
+        }
+        match admit(&self.setup.policy, now, segment, &mut self.authors, self.setup.id()) {
+            Admission::Admitted { record, events } => {
+                out.push(Effect::Store(vec![record]));
+                out.extend(events.into_iter().map(Effect::Event));
+                self.sync.grew(now.mono, author);
+                self.sync.took(now.mono, link, author, last, &self.authors, out);
+            }
+            Admission::Known => self.sync.took(now.mono, link, author, last, &self.authors, out),
+            Admission::Gap { .. } => self.sync.gap(now.mono, link, author, last, &self.authors, out),
+            Admission::Held { ahead } => {
+                self.sync.hold(now.mono, author);
+                out.push(Effect::Event(Event::ClockSkew { author, ahead }));
+            }
+            Admission::Fork { .. } => self.forked(author, out),
+            Admission::Refused(why) => self.wrong(now, link, why, out),
+        }
+    }
+
+    fn wrong(&mut self, now: Now, link: LinkId, why: SegmentRefusal, out: &mut Vec<Effect>) {
+        let Some(from) = self.peers.node_of(link) else { return };
+        // What is our own trouble is never counted against anyone.
+        let is_theirs = !matches!(why, SegmentRefusal::TooManyAuthors { .. });
+        let about = why.to_string();
+        out.push(Effect::Event(Event::SegmentRefused { from, why }));
+        if is_theirs && self.guard.strike(now.mono, from) {
+            let refusal = Refusal::about(RefusalCode::BackingOff, about);
+            let changes = self.peers.expel(from, &refusal, out);
+            self.changed(now, changes, out);
+        }
+    }
+
+    fn forked(&mut self, author: NodeId, out: &mut Vec<Effect>) {
+        let Some(known) = self.authors.get_mut(author) else { return };
+        if known.forked {
+            return;
+        }
+        known.forked = true;
+        let seq = known.book.seq();
+        self.sync.drop_author(author);
+        out.push(Effect::Event(Event::ForkSeen { author, seq }));
+    }
+
+    fn queue_full(&mut self, now: Now, link: LinkId, kind: StreamKind, out: &mut Vec<Effect>) {
+        match kind {
+            StreamKind::Control => {
+                let Some(node) = self.peers.node_of(link) else { return };
+                let changes = self.peers.expel(node, &Refusal::plain(RefusalCode::TooSlow), out);
+                self.changed(now, changes, out);
+            }
+            StreamKind::Thought | StreamKind::BalanceSync | StreamKind::CatchUp | StreamKind::Probe => {
+                if let Some(id) = self.sync.queue_full(now.mono, link) {
+                    out.push(Effect::Event(Event::PeerBehind { id }));
+                }
+            }
+        }
+    }
+
+    fn dial_failed(&mut self, now: Now, attempt: Attempt, why: String, out: &mut Vec<Effect>) {
+        self.dialling.failed(now, attempt, why, &mut self.rng, out);
+    }
+
+    fn disconnected(&mut self, now: Now, link: LinkId, why: Ended, out: &mut Vec<Effect>) {
+        let context = Context { setup: &self.setup, guard: &self.guard, now };
+        let (changes, lost) = self.peers.disconnected(context, link, why, out);
+        if let Some(lost) = lost {
+            self.dialling.lost(now, &lost, &mut self.rng);
+        }
+        self.changed(now, changes, out);
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let context = Context { setup: &self.setup, guard: &self.guard, now };
+        let changes = self.peers.tick(context, out);
+        self.changed(now, changes, out);
+        self.sync.tick(now.mono, &mut self.authors, self.own.head(), out);
+        self.dial(now, out);
+        if self.time_mark_at <= now.mono {
+            self.time_mark_at = now.mono.plus(TIME_MARK_EVERY);
+            out.push(Effect::Store(vec![Record::NewestTime(now.wall)]));
+        }
+    }
+
+    fn dial(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.dialling.dial(&self.setup, now, &self.peers, &mut self.rng, out);
+    }
+
+    fn changed(&mut self, now: Now, changes: Vec<Change>, out: &mut Vec<Effect>) {
+        for change in changes {
+            match change {
+                Change::Gone { link } => self.sync.gone(now.mono, link, &self.authors, out),
+                Change::Established { link, node } => {
+                    if let Some(address) = self.peers.address_of(link) {
+                        self.dialling.established(node, address);
+                    }
+                    self.sync.established(link, node, &mut self.authors, self.own.head(), out);
+                }
+            }
+        }
+    }
+
+    /// The time that our own entries carry. A clock far ahead of the peers' would freeze our log for them, so it
+    /// gives way; being behind harms nobody. Source: protocol.md, Time.
+    fn writing_time(&mut self, now: Now, out: &mut Vec<Effect>) -> Now {
+        let behind = self.peers.median_clock_ahead_ms().unwrap_or(0).saturating_neg();
+        let was_ahead = std::mem::replace(&mut self.clock_is_ahead, behind > CLOCK_AHEAD_MAX_MS);
+        if !self.clock_is_ahead {
+            return now;
+        }
+        let ahead = Millis(behind.unsigned_abs());
+        if !was_ahead {
+            out.push(Effect::Event(Event::OwnClockSkew { ahead }));
+        }
+        Now { wall: now.wall.since(ahead), ..now }
+    }
+}

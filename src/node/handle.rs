@@ -1,0 +1,213 @@
+//! Handle: how the rest of the process talks to a running node.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::run::RunError;
+use crate::{
+    ledger::{policy::Policy, types::Level},
+    log::{Architecture, FederationId, FederationName, Hardware, NodeId, NodeName},
+    monitor::{Alert, Monitor},
+    net::{Endpoint, LinkStats},
+    protocol::input::{Answer, Event, LinkId, Submission, View},
+    store::Store,
+};
+
+/// What does not change while a node runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name, as its genesis entry says.
+    pub name: NodeName,
+    /// Its hardware, as its genesis entry claims.
+    pub hardware: Hardware,
+    /// Its level, as its genesis entry claims.
+    pub level: Level,
+    /// Its architecture.
+    pub arch: Architecture,
+    /// The program's version.
+    pub version: &'static str,
+    /// Its federation.
+    pub federation: FederationId,
+    /// Its federation's name.
+    pub federation_name: FederationName,
+    /// Whether its federation is closed.
+    pub closed: bool,
+    /// Its federation's rules.
+    pub policy: Policy,
+    /// Where its files are.
+    pub data_dir: PathBuf,
+    /// SHA-256 of its certificate.
+    pub certificate_fingerprint: [u8; 32],
+    /// When its certificate expires: milliseconds since the Unix epoch.
+    pub certificate_expires_ms: u64,
+}
+
+/// A running node. Cheap to clone; the node runs until [`Handle::stop`].
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) about: About,
+    pub(super) started: Instant,
+    pub(super) wishes: mpsc::Sender<Wish>,
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) stop: CancellationToken,
+    pub(super) ended: watch::Receiver<Option<Result<(), RunError>>>,
+}
+
+/// What the handle asks of the loop.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// Publish a thought.
+    Submit(Submission, oneshot::Sender<Answer>),
+    /// What would it get?
+    DryRun(Submission, oneshot::Sender<Answer>),
+    /// What does the node know?
+    View(oneshot::Sender<View>),
+}
+
+/// The node has stopped. Whether a submission that was under way is recorded is not known: ask again with its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node has stopped")]
+pub struct NodeGone;
+
+impl Handle {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// What does not change while it runs.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.shared.about
+    }
+
+    /// How long it has been running.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn listen(&self) -> Vec<SocketAddr> {
+        self.shared.endpoint.local_addresses()
+    }
+
+    /// Submits a thought and waits until it is durable, signed and on its way, or known not to be admissible.
+    ///
+    /// # Errors
+    /// Where the node stops meanwhile.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw the thought: it may still be recorded. Use a key to ask again.
+    pub async fn submit(&self, submission: Submission) -> Result<Answer, NodeGone> {
+        self.ask(|answer| Wish::Submit(submission, answer)).await
+    }
+
+    /// What a thought would get now; nothing is recorded.
+    ///
+    /// # Errors
+    /// Where the node stops meanwhile.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn dry_run(&self, submission: Submission) -> Result<Answer, NodeGone> {
+        self.ask(|answer| Wish::DryRun(submission, answer)).await
+    }
+
+    /// A snapshot of what the node knows.
+    ///
+    /// # Errors
+    /// Where the node stops meanwhile.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn view(&self) -> Result<View, NodeGone> {
+        self.ask(Wish::View).await
+    }
+
+    /// Round-trip time and bytes of a link, as QUIC counts them.
+    #[must_use]
+    pub fn link_stats(&self, link: LinkId) -> Option<LinkStats> {
+        self.shared.endpoint.stats(link)
+    }
+
+    /// Sends that many bytes to a peer on a probe stream and back; how long it took.
+    ///
+    /// # Errors
+    /// Where the link is gone or does not answer; for people.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn probe(&self, link: LinkId, bytes: usize) -> Result<Duration, crate::net::ProbeError> {
+        self.shared.endpoint.probe(link, bytes::Bytes::from(vec![0; bytes])).await
+    }
+
+    /// How often what happened since it started.
+    #[must_use]
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        self.shared.monitor.counters()
+    }
+
+    /// What a person should look at.
+    #[must_use]
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.shared.monitor.alerts()
+    }
+
+    /// Everything that happens from now on. Who reads too slowly is told how many events it missed.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.shared.events.subscribe()
+    }
+
+    /// The store, for reading. Its calls block.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.shared.store)
+    }
+
+    /// Asks the node to stop; [`Handle::stopped`] says when it has.
+    pub fn stop(&self) {
+        self.shared.stop.cancel();
+    }
+
+    /// Waits until the node has stopped.
+    ///
+    /// # Errors
+    /// What ended it, where nobody had asked it to stop.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn stopped(&self) -> Result<(), RunError> {
+        let mut ended = self.shared.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Ok(())),
+            // The loop was dropped with its runtime.
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn ask<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Result<T, NodeGone> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.wishes.send(wish(answer)).await.map_err(|_| NodeGone)?;
+        answered.await.map_err(|_| NodeGone)
+    }
+}

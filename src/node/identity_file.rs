@@ -1,0 +1,153 @@
+//! The node's key on disk: made at first start, mode 0600 in a directory of mode 0700, and refused where others may read it.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use data_encoding::BASE32_NOPAD;
+
+use crate::log::Identity;
+
+/// The key file's name in the data directory.
+pub const KEY_FILE: &str = "node.key";
+/// What the key file's only line starts with; the rest is the seed in lower-case base32.
+const LINE_START: &str = "cogmesh-ed25519-seed-1 ";
+/// Far above the length of a key file, and far below anything that hurts to read.
+const FILE_BYTES_MAX: u64 = 4_096;
+
+/// Why there is no key. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// Others may read or write it.
+    #[error("the key file `{}` has mode {mode:03o}: others than its owner may use it; run `chmod 600 {}`", path.display(), path.display())]
+    Permissions {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It holds something else than a key.
+    #[error("the key file `{}` is damaged; put a backup of it in its place, or move it away to start as a new node", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It can't be read or written.
+    #[error("can't use the key file `{}`", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No randomness can be had.
+    #[error("the system gives no randomness for a key")]
+    Randomness,
+}
+
+/// Makes the data directory, with mode 0700, where it is missing.
+///
+/// # Errors
+/// Where it can't be made.
+pub fn make_data_dir(data_dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
+}
+
+/// The key in that data directory; `None` where there is none yet.
+///
+/// # Errors
+/// Where others may read the key file, or it is damaged or can't be read.
+pub fn load(data_dir: &Path) -> Result<Option<Identity>, KeyFileError> {
+    let path = data_dir.join(KEY_FILE);
+    let io = |source| KeyFileError::Io { path: path.clone(), source };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let mode = file.metadata().map_err(io)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Permissions { path, mode });
+    }
+    let mut bytes = vec![];
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
+    parse(&bytes).map(Some).ok_or(KeyFileError::Damaged { path })
+}
+
+/// The key in that data directory, made where there is none yet.
+///
+/// # Errors
+/// As [`load`], and where it can't be written.
+pub fn load_or_create(data_dir: &Path) -> Result<Identity, KeyFileError> {
+    if let Some(identity) = load(data_dir)? {
+        return Ok(identity);
+    }
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).map_err(|_| KeyFileError::Randomness)?;
+    let path = data_dir.join(KEY_FILE);
+    write(data_dir, &path, &seed).map_err(|source| KeyFileError::Io { path: path.clone(), source })?;
+    Identity::from_seed(&seed).map_err(|_| KeyFileError::Damaged { path })
+}
+
+/// Written beside and renamed, each synced: a crash leaves a whole key or none.
+fn write(data_dir: &Path, path: &Path, seed: &[u8; 32]) -> io::Result<()> {
+    let unfinished = data_dir.join(format!("{KEY_FILE}.new"));
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    let text = BASE32_NOPAD.encode(seed).to_ascii_lowercase();
+    writeln!(file, "{LINE_START}{text}")?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    File::open(data_dir)?.sync_all()
+}
+
+fn parse(bytes: &[u8]) -> Option<Identity> {
+    let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+    let text = line.strip_prefix(LINE_START)?.to_ascii_uppercase();
+    let seed: [u8; 32] = BASE32_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()?;
+    Identity::from_seed(&seed).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(load(dir.path()).unwrap().is_none());
+        let first = load_or_create(dir.path()).unwrap().node_id();
+        assert_eq!(load_or_create(dir.path()).unwrap().node_id(), first);
+        let mode = fs::metadata(dir.path().join(KEY_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        load_or_create(dir.path()).unwrap();
+        let path = dir.path().join(KEY_FILE);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("644") && error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        load_or_create(dir.path()).unwrap();
+        let path = dir.path().join(KEY_FILE);
+        let whole = fs::read(&path).unwrap();
+        for damaged in [&whole[..whole.len() - 2], b"", b"\xff\xfe\n", &[b'a'; 100_000]] {
+            fs::write(&path, damaged).unwrap();
+            assert!(matches!(load_or_create(dir.path()), Err(KeyFileError::Damaged { .. })));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! One process per data directory: two with one key would sign two histories.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Holds a data directory for this process. The system lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct DataDirLock {
+    _file: File,
+}
+
+/// Why a data directory can't be had. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("another node runs on the data directory `{}`", path.display())]
+    Held {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The lock file can't be opened.
+    #[error("can't lock the data directory `{}`", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DataDirLock {
+    /// Takes the directory, or says who has it.
+    ///
+    /// # Errors
+    /// Where another process has it, or the lock file can't be opened.
+    pub fn take(data_dir: &Path) -> Result<Self, LockError> {
+        let io = |source| LockError::Io { path: data_dir.to_owned(), source };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(data_dir.join("lock"))
+            .map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(LockError::Held { path: data_dir.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(io(source)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_is_held_until_its_lock_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DataDirLock::take(dir.path()).unwrap();
+        assert!(matches!(DataDirLock::take(dir.path()), Err(LockError::Held { .. })));
+        drop(lock);
+        DataDirLock::take(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,304 @@
+//! The loop: inputs in, effects out. One task owns the core; nothing is awaited while it decides.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    time::{Duration, Instant, sleep_until, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{clock::Clock, handle::Wish, lock::DataDirLock, serve::serve};
+use crate::{
+    ledger::types::Seq,
+    log::{FederationId, Identity, NodeId, books::Record},
+    monitor::Monitor,
+    net::{
+        Endpoint, NetEvent,
+        discovery::{Discovery, Found},
+    },
+    protocol::{
+        Federation,
+        frame::StreamKind,
+        input::{Answer, Effect, Event, Input, LinkId, SubmitFault, Ticket},
+        refusal::{Refusal, RefusalCode},
+    },
+    store::{Store, StoreError, writer::{Committed, Writer}},
+};
+
+/// Most inputs between two looks at the clock and the stop signal.
+const INPUTS_PER_TURN_MAX: usize = 256;
+/// How long a stopping node waits for what it has taken in to become durable and be sent.
+const DRAIN_MAX: Duration = Duration::from_millis(700);
+
+/// What ended a node that nobody had asked to stop.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RunError {
+    /// A commit failed. What was answered before is stored; nothing later was answered. Start again: the store is
+    /// checked then.
+    #[error("the store failed: {why}; nothing that was acknowledged is lost, start the node again once the disk is well")]
+    Store {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Everything that the loop owns.
+pub(super) struct Loop {
+    pub(super) federation: Federation,
+    pub(super) clock: Clock,
+    pub(super) keys: (Arc<Identity>, FederationId),
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) discovery: Discovery,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) writer: Writer,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) stop: CancellationToken,
+    pub(super) ended: watch::Sender<Option<Result<(), RunError>>>,
+    pub(super) lock: DataDirLock,
+}
+
+/// Where inputs come from.
+pub(super) struct Sources {
+    pub(super) wishes: mpsc::Receiver<Wish>,
+    pub(super) net: mpsc::Receiver<NetEvent>,
+    pub(super) found: mpsc::Receiver<Found>,
+    pub(super) commits: mpsc::UnboundedReceiver<Result<Committed, StoreError>>,
+}
+
+/// What the loop remembers between turns beside the core.
+struct Turn {
+    effects: Vec<Effect>,
+    tickets: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    next_ticket: u64,
+    /// What the writer had no room for: nothing else is taken in until it has.
+    unsent: std::collections::VecDeque<Vec<Record>>,
+    served: mpsc::UnboundedSender<(LinkId, NodeId)>,
+    tasks: TaskTracker,
+}
+
+impl Loop {
+    /// Runs until it is asked to stop or the store fails. `first` are the effects of the core's making.
+    pub(super) async fn run(mut self, mut sources: Sources, first: Vec<Effect>) {
+        let (served, mut served_by) = mpsc::unbounded_channel();
+        let mut turn = Turn {
+            effects: first,
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            unsent: std::collections::VecDeque::new(),
+            served,
+            tasks: TaskTracker::new(),
+        };
+        self.carry_out(&mut turn);
+        let mut net = Vec::with_capacity(INPUTS_PER_TURN_MAX);
+        let result = loop {
+            let wake = self.federation.wake_at().map_or_else(far, |at| self.clock.instant(at).into());
+            // While the disk is behind, nothing is taken in but its own news: the queues fill, and back-pressure
+            // reaches the senders.
+            let open = turn.unsent.is_empty();
+            tokio::select! {
+                biased;
+                commit = sources.commits.recv() => match commit {
+                    Some(Ok(committed)) => self.committed(&mut turn, &committed),
+                    Some(Err(error)) => break Err(RunError::Store { why: describe(&error) }),
+                    None => break Err(RunError::Store { why: "its thread has ended".to_owned() }),
+                },
+                () = self.stop.cancelled() => break Ok(()),
+                Some((link, author)) = served_by.recv() => {
+                    self.turn(&mut turn, Input::Served { link, author });
+                }
+                count = sources.net.recv_many(&mut net, INPUTS_PER_TURN_MAX), if open => {
+                    if count == 0 {
+                        break Ok(());
+                    }
+                    for event in net.drain(..) {
+                        self.net_event(&mut turn, event);
+                    }
+                }
+                Some(wish) = sources.wishes.recv(), if open => self.wish(&mut turn, wish),
+                Some(found) = sources.found.recv(), if open => self.found(&mut turn, found),
+                () = sleep_until(wake), if open => self.turn(&mut turn, Input::Tick),
+            }
+        };
+        self.end(turn, sources, result).await;
+    }
+
+    fn turn(&mut self, turn: &mut Turn, input: Input) {
+        self.federation.handle(self.clock.now(), input, &mut turn.effects);
+        self.carry_out(turn);
+    }
+
+    fn committed(&mut self, turn: &mut Turn, committed: &Committed) {
+        while let Some(records) = turn.unsent.pop_front() {
+            if let Err(full) = self.writer.send(records) {
+                turn.unsent.push_front(full.records);
+                break;
+            }
+        }
+        if let Some(through) = committed.own_through {
+            self.turn(turn, Input::Stored { through });
+        }
+    }
+
+    fn wish(&mut self, turn: &mut Turn, wish: Wish) {
+        match wish {
+            Wish::View(answer) => {
+                // Who asked may have gone away meanwhile.
+                let _gone = answer.send(self.federation.view(self.clock.now()));
+            }
+            Wish::Submit(submission, answer) => {
+                let ticket = turn.ticket(answer);
+                self.turn(turn, Input::Submit { ticket, submission });
+            }
+            Wish::DryRun(submission, answer) => {
+                let ticket = turn.ticket(answer);
+                self.turn(turn, Input::DryRun { ticket, submission });
+            }
+        }
+    }
+
+    fn found(&mut self, turn: &mut Turn, found: Found) {
+        match found {
+            Found::Hint(hint) => self.turn(turn, Input::Hint(hint)),
+            Found::NetworkChanged => self.turn(turn, Input::NetworkChanged),
+            Found::Trouble(what) => self.tell(Event::Trouble { what }),
+        }
+    }
+
+    fn net_event(&mut self, turn: &mut Turn, event: NetEvent) {
+        let input = match event {
+            NetEvent::Connected { link, node, attempt, address, exporter } => {
+                Input::Connected { link, node, attempt, address, exporter }
+            }
+            NetEvent::DialFailed { attempt, why } => Input::DialFailed { attempt, why },
+            NetEvent::Control { link, frame } => Input::Control { link, frame },
+            NetEvent::Balance { link, frame } => Input::Balance { link, frame },
+            NetEvent::Heard { link, segment } => Input::Heard { link, segment },
+            NetEvent::HeardWrong { link, fault } => Input::HeardWrong { link, fault },
+            NetEvent::QueueFull { link, kind } => Input::QueueFull { link, kind },
+            NetEvent::Disconnected { link, why } => Input::Disconnected { link, why },
+            NetEvent::Violated { node, refusal, .. } => {
+                return self.tell(Event::Refused { id: Some(node), refusal });
+            }
+            NetEvent::HandshakeFailed { address, why } => {
+                return self.tell(Event::HandshakeFailed { address, why });
+            }
+        };
+        self.turn(turn, input);
+    }
+
+    /// Does what the core decided, in order; one line a variant where that is possible.
+    fn carry_out(&mut self, turn: &mut Turn) {
+        let mut effects = std::mem::take(&mut turn.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Store(records) => self.store(turn, records),
+                Effect::Answer { ticket, answer } => turn.answer(ticket, answer),
+                Effect::Dial(dial) => self.endpoint.dial(dial),
+                Effect::Control { link, frame } => self.endpoint.send_control(link, &frame),
+                Effect::Balance { link, frame } => self.endpoint.send_balance(link, &frame),
+                Effect::Publish { to, segment } => self.endpoint.publish(&to, &segment),
+                Effect::Serve { link, author, from } => self.serve(turn, link, author, from),
+                Effect::Admit { link } => self.endpoint.admit(link),
+                Effect::Close { link, refusal } => self.endpoint.close(link, refusal),
+                Effect::Verify { node } => self.discovery.verify(node),
+                Effect::Event(event) => self.tell(event),
+            }
+        }
+        // The buffer is used again: no allocation per input.
+        turn.effects = effects;
+    }
+
+    fn store(&self, turn: &mut Turn, records: Vec<Record>) {
+        if !turn.unsent.is_empty() {
+            return turn.unsent.push_back(records);
+        }
+        if let Err(full) = self.writer.send(records) {
+            turn.unsent.push_back(full.records);
+        }
+    }
+
+    fn serve(&self, turn: &Turn, link: LinkId, author: NodeId, from: Seq) {
+        let served = turn.served.clone();
+        let endpoint = Arc::clone(&self.endpoint);
+        let store = Arc::clone(&self.store);
+        let keys = (Arc::clone(&self.keys.0), self.keys.1);
+        turn.tasks.spawn(async move {
+            serve(endpoint, store, keys, (link, author), from).await;
+            // The loop may have ended meanwhile.
+            let _gone = served.send((link, author));
+        });
+    }
+
+    fn tell(&self, event: Event) {
+        self.monitor.note(&event, self.clock.now().wall.0);
+        // Nobody may be listening.
+        let _unheard = self.events.send(Arc::new(event));
+    }
+
+    /// Lets what was taken in become durable and leave, says goodbye, and closes.
+    async fn end(mut self, mut turn: Turn, mut sources: Sources, result: Result<(), RunError>) {
+        sources.wishes.close();
+        let deadline = Instant::now() + DRAIN_MAX;
+        let goodbye = self.discovery.stop();
+        if result.is_ok() {
+            while !turn.unsent.is_empty() || self.federation.view(self.clock.now()).waiting > 0 {
+                match timeout_at(deadline, sources.commits.recv()).await {
+                    Ok(Some(Ok(committed))) => self.committed(&mut turn, &committed),
+                    Ok(Some(Err(_)) | None) | Err(_) => break,
+                }
+            }
+        } else {
+            let waiting: Vec<Ticket> = turn.tickets.keys().copied().collect();
+            for ticket in waiting {
+                turn.answer(ticket, Answer::Refused(SubmitFault::StoreFailed));
+            }
+        }
+        // The loop reads no events any more, so no task may wait for it to do so.
+        drop(sources.net);
+        tokio::join!(goodbye, self.endpoint.shutdown(Refusal::plain(RefusalCode::Stopping)));
+        turn.tasks.close();
+        let _late = timeout_at(deadline + DRAIN_MAX, turn.tasks.wait()).await;
+        let writer = self.writer;
+        let finished = tokio::task::spawn_blocking(move || writer.finish()).await;
+        let result = match (result, finished) {
+            (Ok(()), Ok(Err(error))) => Err(RunError::Store { why: describe(&error) }),
+            (result, _) => result,
+        };
+        drop(self.lock);
+        // Nobody may be waiting.
+        let _unheard = self.ended.send(Some(result));
+    }
+}
+
+impl Turn {
+    fn ticket(&mut self, answer: oneshot::Sender<Answer>) -> Ticket {
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        let ticket = Ticket(self.next_ticket);
+        self.tickets.insert(ticket, answer);
+        ticket
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        if let Some(submitter) = self.tickets.remove(&ticket) {
+            // It may have gone away; its thought stays.
+            let _gone = submitter.send(answer);
+        }
+    }
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(3_600)
+}
+
+/// An error with all its causes, in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,355 @@
+//! Our own log: a submission is folded, stored, and only then signed, published and answered.
+//! Until `Input::Stored` comes back there is no signature in memory that could leak. Source: protocol.md, The log.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    authors::{Authors, NameIs},
+    hello::Setup,
+    input::{Answer, Effect, EntryEvent, Now, SubmitFault, Submission, Ticket},
+    wire::SEGMENT_BYTES_MAX,
+};
+use crate::{
+    ledger::{
+        account::Account,
+        coherence::measure,
+        fold::{Facts, Inadmissible, Outcome, admissible, fold},
+        types::{MicroAtp, Millis, Seq},
+    },
+    log::{
+        Body, Entry, Genesis, Hash, Head, Header, NodeId, SEGMENT_ENTRIES_MAX, Segment, Thought, Verified,
+        books::{AuthorBook, Judged, JudgedThought, Record, Recorded, SUBMISSION_KEYS_MAX},
+        content_hash,
+    },
+};
+
+/// Most submissions that wait for the disk. At the longest content they hold 16 MiB and 2 MiB of accounts.
+pub const WAITING_MAX: usize = 1_024;
+/// Longest submission key, in bytes.
+pub const KEY_BYTES_MAX: usize = 128;
+
+/// Our own log.
+#[derive(Debug)]
+pub struct Own {
+    id: NodeId,
+    /// After the last entry that was folded, whether or not it is stored yet.
+    book: Option<Arc<AuthorBook>>,
+    /// Folded and sent to the store, but not known to be stored.
+    waiting: VecDeque<Waiting>,
+    /// Our last signed head.
+    head: Option<Head>,
+    keys: Keys,
+}
+
+/// An entry that waits for the disk.
+#[derive(Debug)]
+struct Waiting {
+    entry: Entry,
+    book: Arc<AuthorBook>,
+    event: EntryEvent,
+    /// For a thought: its answer, who waits for it, and the key that it came with.
+    recorded: Option<Recorded>,
+    tickets: Vec<Ticket>,
+    key: Option<String>,
+}
+
+/// What became durable: our signed segments, in order.
+#[derive(Debug)]
+pub struct Published {
+    /// Each signed, each short enough for one frame.
+    pub segments: Vec<Arc<Verified<Segment>>>,
+    /// Who is told once the segments are on their way.
+    pub answers: Vec<(Ticket, Recorded)>,
+    /// What happened, in order.
+    pub events: Vec<EntryEvent>,
+}
+
+impl Own {
+    /// Our log as the books hold it. All of it is stored, so its head may be signed again.
+    #[must_use]
+    pub fn load(setup: &Setup, authors: &Authors, submissions: Vec<(String, Recorded)>) -> Self {
+        let id = setup.id();
+        let book = authors.get(id).map(|author| author.book.clone());
+        let head = book
+            .as_ref()
+            .map(|book| Head::sign(&setup.identity, &setup.federation, book.seq(), book.hash));
+        Self { id, book, waiting: VecDeque::new(), head, keys: Keys::load(submissions) }
+    }
+
+    /// Our last signed head; `None` before the genesis entry is stored.
+    #[must_use]
+    pub const fn head(&self) -> Option<Head> {
+        self.head
+    }
+
+    /// How many submissions wait for the disk.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Writes the genesis entry where there is none.
+    pub fn open(&mut self, setup: &Setup, now: Now, out: &mut Vec<Effect>) {
+        if self.book.is_some() {
+            return;
+        }
+        let genesis = Genesis {
+            name: setup.name.clone(),
+            hardware: setup.claim.hardware,
+            level: setup.claim.level,
+            arch: setup.claim.arch.clone(),
+            nonce: setup.nonce,
+        };
+        let header = Header {
+            author: self.id,
+            seq: Seq::GENESIS,
+            prev: Hash::ZERO,
+            time: now.wall,
+            body: Body::Genesis(genesis),
+        };
+        let entry = Entry::new(&setup.federation, header, None);
+        let book = Arc::new(AuthorBook {
+            name: setup.name.clone(),
+            hardware: setup.claim.hardware,
+            arch: setup.claim.arch.clone(),
+            hash: entry.hash(),
+            signature: None,
+            account: Account::open(&setup.policy, setup.claim.level, now.wall),
+            known_since: now.wall,
+        });
+        let record = self.keep(entry, book, None, now);
+        out.push(Effect::Store(vec![record]));
+    }
+
+    /// Folds a submission and sends it to the store; where the rules do not admit it, says so at once.
+    pub fn submit(
+        &mut self,
+        setup: &Setup,
+        now: Now,
+        ticket: Ticket,
+        submission: Submission,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(key) = &submission.key {
+            if key.is_empty() || key.len() > KEY_BYTES_MAX {
+                return out.push(Effect::Answer { ticket, answer: Answer::Refused(SubmitFault::Key) });
+            }
+            match self.keys.find(key) {
+                Some(Known::Stored(recorded)) => {
+                    let answer = Answer::Recorded { recorded, peers_sent: 0 };
+                    return out.push(Effect::Answer { ticket, answer });
+                }
+                Some(Known::Waiting(seq)) => return self.wait_too(seq, ticket),
+                None => {}
+            }
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            let answer = Answer::Refused(SubmitFault::Busy { waiting: self.waiting.len() });
+            return out.push(Effect::Answer { ticket, answer });
+        }
+        match self.judge(setup, now, &submission) {
+            Err(why) => out.push(Effect::Answer { ticket, answer: Answer::Inadmissible(why) }),
+            Ok(judged) => self.record(ticket, submission, judged, now, out),
+        }
+    }
+
+    /// What a submission would get now.
+    #[must_use]
+    pub fn dry_run(&self, setup: &Setup, now: Now, submission: &Submission) -> Answer {
+        match self.judge(setup, now, submission) {
+            Err(why) => Answer::Inadmissible(why),
+            Ok(judged) => Answer::Would(judged.recorded),
+        }
+    }
+
+    /// Our entries up to `through` are durable: signs them, and says who is to be told.
+    pub fn stored(&mut self, setup: &Setup, through: Seq, authors: &mut Authors) -> Published {
+        let mut published = Published { segments: vec![], answers: vec![], events: vec![] };
+        let mut batch = vec![];
+        let mut batch_bytes = 0_usize;
+        while self.waiting.front().is_some_and(|waiting| waiting.entry.header().seq <= through) {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            let entry_bytes = waiting.entry.byte_len();
+            let full = batch_bytes.saturating_add(entry_bytes) > SEGMENT_BYTES_MAX
+                || batch.len() >= SEGMENT_ENTRIES_MAX;
+            if full {
+                self.sign(setup, std::mem::take(&mut batch), &mut published.segments);
+                batch_bytes = 0;
+            }
+            batch_bytes = batch_bytes.saturating_add(entry_bytes);
+            batch.push(waiting.entry);
+            published.events.push(waiting.event);
+            if let Some(recorded) = waiting.recorded {
+                if let Some(key) = waiting.key {
+                    self.keys.insert(key, Known::Stored(recorded.clone()));
+                }
+                published.answers.extend(waiting.tickets.iter().map(|ticket| (*ticket, recorded.clone())));
+            }
+            // Only what is durable stands in the books that others are told of.
+            let _: NameIs = authors.put(self.id, waiting.book);
+        }
+        self.sign(setup, batch, &mut published.segments);
+        published
+    }
+
+    fn sign(&mut self, setup: &Setup, batch: Vec<Entry>, segments: &mut Vec<Arc<Verified<Segment>>>) {
+        if batch.is_empty() {
+            return;
+        }
+        // Our own entries chain by construction; where they did not, nothing of them may leave.
+        if let Ok(segment) = Segment::own(batch, &setup.identity, &setup.federation) {
+            self.head = Some(segment.head);
+            segments.push(Arc::new(segment));
+        }
+    }
+
+    fn wait_too(&mut self, seq: Seq, ticket: Ticket) {
+        let waiting = self.waiting.iter_mut().find(|waiting| waiting.entry.header().seq == seq);
+        if let Some(waiting) = waiting {
+            waiting.tickets.push(ticket);
+        }
+    }
+
+    fn judge(&self, setup: &Setup, now: Now, submission: &Submission) -> Result<Decided, Inadmissible> {
+        let Some(book) = &self.book else {
+            // `open` runs before any submission can come in; without an account nothing is admissible.
+            return Err(Inadmissible::TimeWentBack { at: Millis::ZERO, last: now.wall });
+        };
+        // A clock that was set back must not silence the node: its entries then carry its last one's time.
+        let time = now.wall.max(book.account.time);
+        let content_bytes = u32::try_from(submission.content.len()).unwrap_or(u32::MAX);
+        admissible(&setup.policy, &book.account, time, content_bytes)?;
+        let facts = Facts { time, content_bytes, features: measure(&submission.content) };
+        let mut after = (**book).clone();
+        let outcome = fold(&setup.policy, &mut after.account, &facts)?;
+        let thought = Thought {
+            session: submission.session.clone(),
+            mode: submission.mode,
+            content_hash: content_hash(submission.content.as_bytes()),
+            content_bytes,
+            features: facts.features,
+        };
+        let header =
+            Header { author: self.id, seq: after.seq(), prev: book.hash, time, body: Body::Thought(thought) };
+        let entry = Entry::new(&setup.federation, header, Some(&submission.content));
+        after.hash = entry.hash();
+        let recorded = Recorded {
+            seq: after.seq(),
+            verdict: outcome.verdict,
+            coherence: outcome.coherence,
+            delta: outcome.delta,
+            balance: after.account.balance,
+            trust: after.account.trust,
+        };
+        Ok(Decided { entry, book: Arc::new(after), outcome, recorded })
+    }
+
+    fn record(
+        &mut self,
+        ticket: Ticket,
+        submission: Submission,
+        decided: Decided,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) {
+        let Decided { entry, book, outcome, recorded } = decided;
+        let thought = JudgedThought {
+            session: submission.session,
+            mode: submission.mode,
+            verdict: outcome.verdict,
+            coherence: outcome.coherence,
+            delta: outcome.delta,
+            weight: outcome.weight,
+        };
+        // The entry and its key in one commit: apart, a crash between them would record a repetition twice.
+        let mut records = vec![self.keep(entry, book, Some(thought), now)];
+        if let Some(key) = &submission.key {
+            self.keys.insert(key.clone(), Known::Waiting(recorded.seq));
+            records.push(Record::Submission { key: key.clone(), recorded: recorded.clone() });
+        }
+        if let Some(waiting) = self.waiting.back_mut() {
+            waiting.tickets.push(ticket);
+            waiting.recorded = Some(recorded);
+            waiting.key = submission.key;
+        }
+        out.push(Effect::Store(records));
+    }
+
+    /// Takes an entry into memory as waiting, and gives back what the store must keep of it.
+    fn keep(
+        &mut self,
+        entry: Entry,
+        book: Arc<AuthorBook>,
+        thought: Option<JudgedThought>,
+        now: Now,
+    ) -> Record {
+        let event = EntryEvent {
+            author: self.id,
+            name: book.name.clone(),
+            seq: book.seq(),
+            time: entry.header().time,
+            own: true,
+            verdict: thought.as_ref().map(|thought| thought.verdict),
+            delta: thought.as_ref().map_or(MicroAtp::ZERO, |thought| thought.delta),
+            balance: book.account.balance,
+        };
+        let record = Record::Entries {
+            author: self.id,
+            entries: vec![Judged { entry: entry.clone(), thought, received: now.wall }],
+            book: Box::new((*book).clone()),
+        };
+        self.book = Some(book.clone());
+        self.waiting.push_back(Waiting { entry, book, event, recorded: None, tickets: vec![], key: None });
+        record
+    }
+}
+
+/// A submission that the rules admit, folded.
+struct Decided {
+    entry: Entry,
+    book: Arc<AuthorBook>,
+    outcome: Outcome,
+    recorded: Recorded,
+}
+
+/// The submission keys that are remembered: so many, the oldest forgotten first.
+#[derive(Debug, Default)]
+struct Keys {
+    by_key: BTreeMap<String, Known>,
+    by_age: VecDeque<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Known {
+    Waiting(Seq),
+    Stored(Recorded),
+}
+
+impl Keys {
+    fn load(submissions: Vec<(String, Recorded)>) -> Self {
+        let mut keys = Self::default();
+        for (key, recorded) in submissions {
+            keys.insert(key, Known::Stored(recorded));
+        }
+        keys
+    }
+
+    fn find(&self, key: &str) -> Option<Known> {
+        self.by_key.get(key).cloned()
+    }
+
+    fn insert(&mut self, key: String, known: Known) {
+        if self.by_key.insert(key.clone(), known).is_none() {
+            self.by_age.push_back(key);
+        }
+        if self.by_age.len() > SUBMISSION_KEYS_MAX
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            self.by_key.remove(&oldest);
+        }
+    }
+}
+

@@ -1,0 +1,411 @@
+//! Sync: heads tell who lacks what, wants ask for it. An entry that was lost on the way for any reason is repaired the
+//! same way as one that was missed in an absence. Source: protocol.md, Balance sync and catch-up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    authors::{AUTHORS_MAX, Authors},
+    frame::{BalanceFrame, HEADS_PER_FRAME_MAX, HeadReport},
+    input::{Effect, Event, LinkId},
+};
+use crate::{
+    ledger::types::{Millis, Seq},
+    log::{FederationId, Head, NodeId, Segment, Verified},
+};
+
+/// For how long changed heads are gathered before they are sent.
+const GATHER: Millis = Millis(50);
+/// A want that brought nothing for so long is asked of another peer.
+const WANT_SILENT_MAX: Millis = Millis(5_000);
+/// An author whose entries lay too far ahead of our clock is asked for again after so long.
+const HELD: Millis = Millis(15_000);
+/// After a queue was full, all heads are sent again after so long.
+const RESEND: Millis = Millis(500);
+/// Wants that are out to one peer at a time; the peer serves as many at once and queues the rest.
+const WANTS_PER_LINK_MAX: usize = 64;
+/// Catch-up streams that are open to one peer at a time.
+const SERVED_PER_LINK_MAX: usize = 4;
+/// Wants of one peer that wait for a stream; what does not fit is asked for again by the peer.
+const QUEUED_PER_LINK_MAX: usize = 256;
+
+/// Who lacks what.
+#[derive(Debug, Default)]
+pub struct Sync {
+    links: BTreeMap<LinkId, Link>,
+    /// Entries that were asked for: of whom, and when something last came.
+    asked: BTreeMap<NodeId, Asked>,
+    /// Authors whose entries lie too far ahead of our clock: not asked for before that monotonic time.
+    held: BTreeMap<NodeId, Millis>,
+    /// Authors whose heads changed since the last flush.
+    changed: BTreeSet<NodeId>,
+    flush_at: Option<Millis>,
+}
+
+#[derive(Debug)]
+struct Link {
+    node: NodeId,
+    /// The last seq of each author that the peer is known to hold.
+    holds: BTreeMap<NodeId, Seq>,
+    serving: BTreeSet<NodeId>,
+    queued: VecDeque<(NodeId, Seq)>,
+    resend_at: Option<Millis>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    link: LinkId,
+    heard: Millis,
+}
+
+/// What a head that does not match ours says.
+#[derive(Debug)]
+pub enum Finding {
+    /// Two signed heads at one seq.
+    Fork(NodeId),
+    /// Nothing that anyone else needs to know.
+    Nothing,
+}
+
+impl Sync {
+    /// A peer is admitted: tells it all heads.
+    pub fn established(
+        &mut self,
+        link: LinkId,
+        node: NodeId,
+        authors: &mut Authors,
+        own: Option<Head>,
+        out: &mut Vec<Effect>,
+    ) {
+        let fresh = Link {
+            node,
+            holds: BTreeMap::new(),
+            serving: BTreeSet::new(),
+            queued: VecDeque::new(),
+            resend_at: None,
+        };
+        self.links.insert(link, fresh);
+        let all: Vec<NodeId> = authors.iter().map(|(id, _)| id).collect();
+        send_heads(&[link], &all, authors, own, out);
+    }
+
+    /// A link is gone: what was asked of it is asked of others.
+    pub fn gone(&mut self, mono: Millis, link: LinkId, authors: &Authors, out: &mut Vec<Effect>) {
+        self.links.remove(&link);
+        let orphans: Vec<NodeId> =
+            self.asked.iter().filter(|(_, asked)| asked.link == link).map(|(author, _)| *author).collect();
+        for author in orphans {
+            self.asked.remove(&author);
+            self.ask_someone(mono, author, authors, out);
+        }
+    }
+
+    /// An author's log grew: its head is told to everyone within [`GATHER`].
+    pub fn grew(&mut self, mono: Millis, author: NodeId) {
+        self.changed.insert(author);
+        self.flush_at.get_or_insert(mono.plus(GATHER));
+    }
+
+    /// A segment of our own is to go to every peer that does not have it yet. Returns to how many it goes.
+    pub fn publish(&mut self, segment: Arc<Verified<Segment>>, out: &mut Vec<Effect>) -> u32 {
+        let (author, last) = (segment.author(), segment.last());
+        let mut to = vec![];
+        for (id, link) in &mut self.links {
+            if link.holds.get(&author).is_none_or(|holds| *holds < last) {
+                link.holds.insert(author, last);
+                to.push(*id);
+            }
+        }
+        let count = u32::try_from(to.len()).unwrap_or(u32::MAX);
+        if !to.is_empty() {
+            out.push(Effect::Publish { to, segment });
+        }
+        count
+    }
+
+    /// A live segment or heads did not fit a peer's queue: it is told all heads again, and asks for what it lacks.
+    pub fn queue_full(&mut self, mono: Millis, link: LinkId) -> Option<NodeId> {
+        let link = self.links.get_mut(&link)?;
+        let is_news = link.resend_at.is_none();
+        link.resend_at.get_or_insert(mono.plus(RESEND));
+        is_news.then_some(link.node)
+    }
+
+    /// A peer tells its heads.
+    pub fn heads(
+        &mut self,
+        mono: Millis,
+        link: LinkId,
+        reports: &[HeadReport],
+        federation: &FederationId,
+        authors: &mut Authors,
+        out: &mut Vec<Effect>,
+    ) -> Vec<Finding> {
+        reports
+            .iter()
+            .map(|report| self.head(mono, link, report, federation, authors, out))
+            .collect()
+    }
+
+    fn head(
+        &mut self,
+        mono: Millis,
+        link: LinkId,
+        report: &HeadReport,
+        federation: &FederationId,
+        authors: &mut Authors,
+        out: &mut Vec<Effect>,
+    ) -> Finding {
+        let head = report.head;
+        let Some(peer) = self.links.get_mut(&link) else { return Finding::Nothing };
+        if peer.holds.len() >= AUTHORS_MAX && !peer.holds.contains_key(&head.author) {
+            return Finding::Nothing;
+        }
+        peer.holds.insert(head.author, head.seq);
+        let node = peer.node;
+        let Some(ours) = authors.get_mut(head.author) else {
+            self.ask(mono, link, head.author, authors, out);
+            return Finding::Nothing;
+        };
+        if ours.forked || head.seq < ours.book.seq() {
+            // Behind ours: the peer will ask.
+            return Finding::Nothing;
+        }
+        if head.seq > ours.book.seq() {
+            self.ask(mono, link, head.author, authors, out);
+            return Finding::Nothing;
+        }
+        if head.hash != ours.book.hash {
+            // Only a signature makes it a fork; without one it is noise.
+            let signed = head.verify(federation).is_ok();
+            return if signed { Finding::Fork(head.author) } else { Finding::Nothing };
+        }
+        let balance = ours.book.account.balance;
+        if balance != report.balance || ours.digest() != report.digest {
+            out.push(Effect::Event(Event::Divergence {
+                author: head.author,
+                peer: node,
+                seq: head.seq,
+                ours: balance,
+                theirs: report.balance,
+            }));
+        }
+        Finding::Nothing
+    }
+
+    /// A peer asks for entries.
+    pub fn want(
+        &mut self,
+        link: LinkId,
+        author: NodeId,
+        from: Seq,
+        authors: &Authors,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.links.get_mut(&link) else { return };
+        let have_it = authors.seq(author).is_some_and(|have| from <= have);
+        if !have_it || peer.serving.contains(&author) {
+            return;
+        }
+        if peer.serving.len() >= SERVED_PER_LINK_MAX {
+            let waits = peer.queued.iter().any(|(waiting, _)| *waiting == author);
+            if !waits && peer.queued.len() < QUEUED_PER_LINK_MAX {
+                peer.queued.push_back((author, from));
+            }
+            return;
+        }
+        peer.serve(link, author, from, out);
+    }
+
+    /// A catch-up stream is done: the next want gets its turn.
+    pub fn served(&mut self, link: LinkId, author: NodeId, out: &mut Vec<Effect>) {
+        let Some(peer) = self.links.get_mut(&link) else { return };
+        peer.serving.remove(&author);
+        if let Some((author, from)) = peer.queued.pop_front() {
+            peer.serve(link, author, from, out);
+        }
+    }
+
+    /// A segment was taken or known: the peer holds it, and a want may be fulfilled.
+    pub fn took(
+        &mut self,
+        mono: Millis,
+        link: LinkId,
+        author: NodeId,
+        last: Seq,
+        authors: &Authors,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(peer) = self.links.get_mut(&link) {
+            let holds = peer.holds.entry(author).or_insert(last);
+            *holds = last.max(*holds);
+        }
+        let Some(asked) = self.asked.get_mut(&author) else { return };
+        asked.heard = mono;
+        let target = self.links.get(&asked.link).and_then(|peer| peer.holds.get(&author)).copied();
+        if target.is_none_or(|target| authors.seq(author) >= Some(target)) {
+            self.asked.remove(&author);
+            self.ask_someone(mono, author, authors, out);
+        }
+    }
+
+    /// Entries between ours and a live segment are missing: asks for them.
+    pub fn gap(
+        &mut self,
+        mono: Millis,
+        link: LinkId,
+        author: NodeId,
+        last: Seq,
+        authors: &Authors,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(peer) = self.links.get_mut(&link) {
+            let holds = peer.holds.entry(author).or_insert(last);
+            *holds = last.max(*holds);
+        }
+        self.ask(mono, link, author, authors, out);
+    }
+
+    /// An author's entries lie too far ahead of our clock: asks again later, and not before.
+    pub fn hold(&mut self, mono: Millis, author: NodeId) {
+        self.asked.remove(&author);
+        self.held.insert(author, mono.plus(HELD));
+    }
+
+    /// An author's log is taken no further: it is neither asked for nor held.
+    pub fn drop_author(&mut self, author: NodeId) {
+        self.asked.remove(&author);
+        self.held.remove(&author);
+    }
+
+    /// Whether a peer holds entries of that author that we lack.
+    #[must_use]
+    pub fn is_behind(&self, author: NodeId, have: Option<Seq>) -> bool {
+        self.links.values().any(|link| link.holds.get(&author).copied() > have)
+    }
+
+    /// When [`Sync::tick`] has something to do.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Millis> {
+        let asked = self.asked.values().map(|asked| asked.heard.plus(WANT_SILENT_MAX));
+        let held = self.held.values().copied();
+        let resend = self.links.values().filter_map(|link| link.resend_at);
+        asked.chain(held).chain(resend).chain(self.flush_at).min()
+    }
+
+    /// Does what is due: changed heads, silent wants, held authors.
+    pub fn tick(&mut self, mono: Millis, authors: &mut Authors, own: Option<Head>, out: &mut Vec<Effect>) {
+        if self.flush_at.is_some_and(|at| at <= mono) {
+            self.flush_at = None;
+            let changed: Vec<NodeId> = std::mem::take(&mut self.changed).into_iter().collect();
+            let links: Vec<LinkId> = self.links.keys().copied().collect();
+            send_heads(&links, &changed, authors, own, out);
+        }
+        let all: Vec<NodeId> = match self.links.values().any(|link| link.resend_at.is_some()) {
+            true => authors.iter().map(|(id, _)| id).collect(),
+            false => vec![],
+        };
+        for (id, link) in &mut self.links {
+            if link.resend_at.is_some_and(|at| at <= mono) {
+                link.resend_at = None;
+                send_heads(&[*id], &all, authors, own, out);
+            }
+        }
+        let silent = |asked: &Asked| asked.heard.plus(WANT_SILENT_MAX) <= mono;
+        let due: Vec<NodeId> =
+            self.asked.iter().filter(|(_, asked)| silent(asked)).map(|(author, _)| *author).collect();
+        let held: Vec<NodeId> =
+            self.held.iter().filter(|(_, at)| **at <= mono).map(|(author, _)| *author).collect();
+        for author in &due {
+            // Whoever said it had more and then sent nothing is not believed again, so that a liar can't stand
+            // between us and a peer that has it.
+            let liar = self.asked.remove(author).and_then(|asked| self.links.get_mut(&asked.link));
+            if let Some(liar) = liar {
+                liar.holds.remove(author);
+            }
+        }
+        for author in due.into_iter().chain(held) {
+            self.held.remove(&author);
+            self.ask_someone(mono, author, authors, out);
+        }
+    }
+
+    fn ask_someone(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
+        let have = authors.seq(author);
+        let ahead = |link: &Link| link.holds.get(&author).copied() > have;
+        let furthest = self
+            .links
+            .iter()
+            .filter(|(_, link)| ahead(link))
+            .max_by_key(|(_, link)| link.holds.get(&author).copied());
+        if let Some(link) = furthest.map(|(id, _)| *id) {
+            self.ask(mono, link, author, authors, out);
+        }
+    }
+
+    fn ask(
+        &mut self,
+        mono: Millis,
+        link: LinkId,
+        author: NodeId,
+        authors: &Authors,
+        out: &mut Vec<Effect>,
+    ) {
+        let forked = authors.get(author).is_some_and(|known| known.forked);
+        if forked || self.asked.contains_key(&author) || self.held.contains_key(&author) {
+            return;
+        }
+        let Some(peer) = self.links.get(&link) else { return };
+        let out_already = self.asked.values().filter(|asked| asked.link == link).count();
+        if out_already >= WANTS_PER_LINK_MAX {
+            // Comes up again as a held author: asked for when others are done.
+            self.held.insert(author, mono.plus(RESEND));
+            return;
+        }
+        self.asked.insert(author, Asked { link, heard: mono });
+        let frame = BalanceFrame::Want { author, from: authors.missing_from(author) };
+        out.push(Effect::Balance { link, frame });
+        out.push(Effect::Event(Event::Wanted { from: peer.node, author }));
+    }
+}
+
+impl Link {
+    fn serve(&mut self, link: LinkId, author: NodeId, from: Seq, out: &mut Vec<Effect>) {
+        self.serving.insert(author);
+        out.push(Effect::Serve { link, author, from });
+        out.push(Effect::Event(Event::Serving { to: self.node, author }));
+    }
+}
+
+/// Tells those links the heads of those authors, in frames of a bounded length.
+fn send_heads(
+    links: &[LinkId],
+    of: &[NodeId],
+    authors: &mut Authors,
+    own: Option<Head>,
+    out: &mut Vec<Effect>,
+) {
+    if links.is_empty() {
+        return;
+    }
+    let reports: Vec<HeadReport> = of.iter().filter_map(|id| report(*id, authors, own)).collect();
+    for chunk in reports.chunks(HEADS_PER_FRAME_MAX) {
+        for link in links {
+            let frame = BalanceFrame::Heads(chunk.to_vec());
+            out.push(Effect::Balance { link: *link, frame });
+        }
+    }
+}
+
+fn report(id: NodeId, authors: &mut Authors, own: Option<Head>) -> Option<HeadReport> {
+    let author = authors.get_mut(id)?;
+    let signature = match author.book.signature {
+        Some(signature) => signature,
+        // Our own log: only what was signed is told, and what is signed is stored.
+        None => own.filter(|head| head.author == id && head.seq == author.book.seq())?.signature,
+    };
+    let head = Head { author: id, seq: author.book.seq(), hash: author.book.hash, signature };
+    Some(HeadReport { head, balance: author.book.account.balance, digest: author.digest() })
+}
