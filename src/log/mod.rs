@@ -23,11 +23,14 @@
 //! passed on as they came and read strictly: what parses is written again as the same bytes. A [`Verified`] value can only be
 //! made here, by the check itself. One crypto library verifies everywhere, because two could disagree about one signature.
 
+pub mod entry;
 mod federation;
+mod header;
 pub mod identity;
 mod layout;
 pub mod name;
 mod work;
 
+pub use entry::{Body, Entry, Genesis, Hardware, Hash, Header, Mode, Thought};
 pub use identity::{FederationId, Identity, NodeId, Nonce, Search, Signature};
 pub use name::{Architecture, FederationName, NodeName, SessionName};
