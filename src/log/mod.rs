@@ -25,12 +25,16 @@
 
 pub mod entry;
 mod federation;
+pub mod head;
 mod header;
 pub mod identity;
 mod layout;
 pub mod name;
+pub mod segment;
 mod work;
 
 pub use entry::{Body, Entry, Genesis, Hardware, Hash, Header, Mode, Thought};
+pub use head::Head;
 pub use identity::{FederationId, Identity, NodeId, Nonce, Search, Signature};
 pub use name::{Architecture, FederationName, NodeName, SessionName};
+pub use segment::{Rules, Segment, Verified};
