@@ -23,6 +23,7 @@
 //! passed on as they came and read strictly: what parses is written again as the same bytes. A [`Verified`] value can only be
 //! made here, by the check itself. One crypto library verifies everywhere, because two could disagree about one signature.
 
+pub mod claim;
 pub mod entry;
 mod federation;
 pub mod head;
@@ -30,11 +31,14 @@ mod header;
 pub mod identity;
 mod layout;
 pub mod name;
+pub mod peer_record;
 pub mod segment;
 mod work;
 
+pub use claim::Claim;
 pub use entry::{Body, Entry, Genesis, Hardware, Hash, Header, Mode, Thought};
 pub use head::Head;
 pub use identity::{FederationId, Identity, NodeId, Nonce, Search, Signature};
 pub use name::{Architecture, FederationName, NodeName, SessionName};
+pub use peer_record::NodeRecord;
 pub use segment::{Rules, Segment, Verified};
