@@ -10,5 +10,6 @@ pub mod ledger;
 pub mod log;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 pub mod protocol;
+pub mod store;
 pub mod monitor;
 pub mod cli;
