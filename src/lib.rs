@@ -10,9 +10,5 @@ pub mod ledger;
 pub mod log;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 pub mod protocol;
-pub mod store;
-pub mod net;
 pub mod monitor;
-pub mod node;
-pub mod api;
 pub mod cli;

@@ -79,9 +79,9 @@ pub fn admit(
     if author == own {
         return Admission::Known;
     }
-    let signature = segment.head.signature;
+    let signature = segment.head().signature;
     let new: Vec<Entry> =
-        segment.into_inner().entries.into_iter().skip_while(|entry| entry.header().seq < from).collect();
+        segment.into_inner().into_parts().0.into_iter().skip_while(|entry| entry.header().seq < from).collect();
     if let Some(ahead) = ahead_of(now, &new) {
         return Admission::Held { ahead };
     }

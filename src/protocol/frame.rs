@@ -4,7 +4,7 @@
 use super::refusal::Refusal;
 use crate::{
     ledger::types::{MicroAtp, Millis, Seq},
-    log::{FederationId, Head, NodeId, NodeRecord, Signature, identity::Nonce, claim::Claim},
+    log::{Claim, FederationId, Head, NodeId, NodeRecord, Nonce, Signature},
 };
 
 /// The version of this protocol. Nodes of another one refuse each other by name.

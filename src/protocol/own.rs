@@ -15,14 +15,12 @@ use super::{
 use crate::{
     ledger::{
         account::Account,
-        coherence::measure,
         fold::{Facts, Inadmissible, Outcome, admissible, fold},
         types::{MicroAtp, Millis, Seq},
     },
     log::{
         Body, Entry, Genesis, Hash, Head, Header, NodeId, SEGMENT_ENTRIES_MAX, Segment, Thought, Verified,
         books::{AuthorBook, Judged, JudgedThought, Record, Recorded, SUBMISSION_KEYS_MAX},
-        content_hash,
     },
 };
 
@@ -201,7 +199,7 @@ impl Own {
         }
         // Our own entries chain by construction; where they did not, nothing of them may leave.
         if let Ok(segment) = Segment::own(batch, &setup.identity, &setup.federation) {
-            self.head = Some(segment.head);
+            self.head = Some(*segment.head());
             segments.push(Arc::new(segment));
         }
     }
@@ -222,16 +220,10 @@ impl Own {
         let time = now.wall.max(book.account.time);
         let content_bytes = u32::try_from(submission.content.len()).unwrap_or(u32::MAX);
         admissible(&setup.policy, &book.account, time, content_bytes)?;
-        let facts = Facts { time, content_bytes, features: measure(&submission.content) };
+        let thought = Thought::new(submission.session.clone(), submission.mode, &submission.content);
+        let facts = Facts { time, content_bytes, features: thought.features };
         let mut after = (**book).clone();
         let outcome = fold(&setup.policy, &mut after.account, &facts)?;
-        let thought = Thought {
-            session: submission.session.clone(),
-            mode: submission.mode,
-            content_hash: content_hash(submission.content.as_bytes()),
-            content_bytes,
-            features: facts.features,
-        };
         let header =
             Header { author: self.id, seq: after.seq(), prev: book.hash, time, body: Body::Thought(thought) };
         let entry = Entry::new(&setup.federation, header, Some(&submission.content));

@@ -250,7 +250,7 @@ impl Peers {
                 arch: claim.arch.clone(),
                 clock_ahead_ms: admitted.clock_ahead_ms,
             };
-            Some((*node, admitted.hello.record.name.to_string(), peer))
+            Some((*node, admitted.hello.record.name().to_string(), peer))
         })
     }
 
@@ -413,7 +413,7 @@ impl Peers {
         let now = context.now;
         let Some(state) = self.links.get_mut(&link) else { return vec![] };
         let (node, address, dialled) = (state.node, state.address, state.dialled);
-        let name = hello.record.name.clone();
+        let name = hello.record.name().clone();
         let known = remember(&hello, address, now);
         let mut admitted =
             Admitted { hello, since: now.mono, ping_at: now.mono.plus(PING_EVERY), clock_ahead_ms: 0 };
@@ -522,11 +522,11 @@ impl Admitted {
 /// Where to find that peer next time: where it was reached, then where it says it listens.
 fn remember(hello: &Hello, address: SocketAddr, now: Now) -> KnownPeer {
     let mut addresses = vec![address];
-    for told in &hello.record.addresses {
+    for told in hello.record.addresses() {
         if !addresses.contains(told) && addresses.len() < crate::log::books::ADDRESSES_MAX {
             addresses.push(*told);
         }
     }
-    KnownPeer { name: hello.record.name.clone(), addresses, seen: now.wall }
+    KnownPeer { name: hello.record.name().clone(), addresses, seen: now.wall }
 }
 

@@ -49,6 +49,8 @@ struct Link {
     node: NodeId,
     /// The last seq of each author that the peer is known to hold.
     holds: BTreeMap<NodeId, Seq>,
+    /// Authors whose entries were asked for here and did not come: others are asked first.
+    silent: BTreeSet<NodeId>,
     serving: BTreeSet<NodeId>,
     queued: VecDeque<(NodeId, Seq)>,
     resend_at: Option<Millis>,
@@ -82,6 +84,7 @@ impl Sync {
         let fresh = Link {
             node,
             holds: BTreeMap::new(),
+            silent: BTreeSet::new(),
             serving: BTreeSet::new(),
             queued: VecDeque::new(),
             resend_at: None,
@@ -206,10 +209,11 @@ impl Sync {
     ) {
         let Some(peer) = self.links.get_mut(&link) else { return };
         let have_it = authors.seq(author).is_some_and(|have| from <= have);
-        if !have_it || peer.serving.contains(&author) {
+        if !have_it {
             return;
         }
-        if peer.serving.len() >= SERVED_PER_LINK_MAX {
+        // A want that comes while the same author is being served asks for what came after that was read.
+        if peer.serving.contains(&author) || peer.serving.len() >= SERVED_PER_LINK_MAX {
             let waits = peer.queued.iter().any(|(waiting, _)| *waiting == author);
             if !waits && peer.queued.len() < QUEUED_PER_LINK_MAX {
                 peer.queued.push_back((author, from));
@@ -223,7 +227,8 @@ impl Sync {
     pub fn served(&mut self, link: LinkId, author: NodeId, out: &mut Vec<Effect>) {
         let Some(peer) = self.links.get_mut(&link) else { return };
         peer.serving.remove(&author);
-        if let Some((author, from)) = peer.queued.pop_front() {
+        let next = peer.queued.iter().position(|(waiting, _)| !peer.serving.contains(waiting));
+        if let Some((author, from)) = next.and_then(|place| peer.queued.remove(place)) {
             peer.serve(link, author, from, out);
         }
     }
@@ -241,6 +246,7 @@ impl Sync {
         if let Some(peer) = self.links.get_mut(&link) {
             let holds = peer.holds.entry(author).or_insert(last);
             *holds = last.max(*holds);
+            peer.silent.remove(&author);
         }
         let Some(asked) = self.asked.get_mut(&author) else { return };
         asked.heard = mono;
@@ -319,11 +325,11 @@ impl Sync {
         let held: Vec<NodeId> =
             self.held.iter().filter(|(_, at)| **at <= mono).map(|(author, _)| *author).collect();
         for author in &due {
-            // Whoever said it had more and then sent nothing is not believed again, so that a liar can't stand
-            // between us and a peer that has it.
-            let liar = self.asked.remove(author).and_then(|asked| self.links.get_mut(&asked.link));
-            if let Some(liar) = liar {
-                liar.holds.remove(author);
+            // Whoever said it had more and then sent nothing comes last, so that a liar can't stand between us and a
+            // peer that has it.
+            let silent = self.asked.remove(author).and_then(|asked| self.links.get_mut(&asked.link));
+            if let Some(silent) = silent {
+                silent.silent.insert(*author);
             }
         }
         for author in due.into_iter().chain(held) {
@@ -335,11 +341,9 @@ impl Sync {
     fn ask_someone(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         let have = authors.seq(author);
         let ahead = |link: &Link| link.holds.get(&author).copied() > have;
-        let furthest = self
-            .links
-            .iter()
-            .filter(|(_, link)| ahead(link))
-            .max_by_key(|(_, link)| link.holds.get(&author).copied());
+        let likeliest = |link: &Link| (!link.silent.contains(&author), link.holds.get(&author).copied());
+        let furthest =
+            self.links.iter().filter(|(_, link)| ahead(link)).max_by_key(|(_, link)| likeliest(link));
         if let Some(link) = furthest.map(|(id, _)| *id) {
             self.ask(mono, link, author, authors, out);
         }
