@@ -196,7 +196,9 @@ impl Endpoint {
         let Some(first) = links.peek() else { return };
         match wire::encode_segment(segment) {
             Ok(bytes) => {
-                links.for_each(|link| link.push_or_tell(StreamKind::Thought, &link.thought, bytes.clone()))
+                for link in links {
+                    link.push_or_tell(StreamKind::Thought, &link.thought, bytes.clone());
+                }
             }
             Err(fault) => unsendable(first, StreamKind::Thought, &fault),
         }
@@ -262,8 +264,9 @@ impl Endpoint {
             );
         }
         self.shared.stop.cancel();
+        let (code, reason) = (close_code(&refusal), refusal.about.into_bytes());
         for endpoint in self.endpoints.iter() {
-            endpoint.close(close_code(&refusal), refusal.about.as_bytes());
+            endpoint.close(code, &reason);
         }
         let idle = async {
             for endpoint in self.endpoints.iter() {
