@@ -1,1 +1,3 @@
 //! Bytes on the wire, and nothing decided.
+
+pub mod discovery;
