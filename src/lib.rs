@@ -11,5 +11,8 @@ pub mod log;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 pub mod protocol;
 pub mod store;
+pub mod net;
 pub mod monitor;
+pub mod node;
+pub mod api;
 pub mod cli;
