@@ -14,5 +14,4 @@ pub mod store;
 pub mod net;
 pub mod monitor;
 pub mod node;
-pub mod api;
 pub mod cli;

@@ -46,8 +46,8 @@ pub struct About {
     pub policy: Policy,
     /// Where its files are.
     pub data_dir: PathBuf,
-    /// SHA-256 of its certificate.
-    pub certificate_fingerprint: [u8; 32],
+    /// SHA-256 of its certificate, in lower-case hex.
+    pub certificate_fingerprint: String,
     /// When its certificate expires: milliseconds since the Unix epoch.
     pub certificate_expires_ms: u64,
 }

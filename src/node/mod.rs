@@ -48,6 +48,7 @@ use crate::{
     monitor::Monitor,
     net::{
         Endpoint, ListenOn, NetConfig, NetError,
+        certificates::EXPIRES_MS,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
     },
     protocol::{Federation, frame::Instance, hello::Setup, input::Input, input::Hint},
@@ -242,7 +243,7 @@ fn new_genesis(
         name: config.name.clone(),
         hardware: config.hardware,
         level: config.level,
-        arch: Architecture::of_this_machine(),
+        arch: Architecture::from_target(std::env::consts::ARCH),
         nonce,
     })
 }
@@ -326,6 +327,6 @@ fn about(config: &Config, setup: &Setup, endpoint: &Endpoint) -> About {
         policy: setup.policy.clone(),
         data_dir: config.data_dir.clone(),
         certificate_fingerprint: certificate.fingerprint(),
-        certificate_expires_ms: certificate.expires_ms(),
+        certificate_expires_ms: EXPIRES_MS,
     }
 }

@@ -19,7 +19,6 @@ use crate::{
     },
     protocol::{
         Federation,
-        frame::StreamKind,
         input::{Answer, Effect, Event, Input, LinkId, SubmitFault, Ticket},
         refusal::{Refusal, RefusalCode},
     },
@@ -241,7 +240,6 @@ impl Loop {
     async fn end(mut self, mut turn: Turn, mut sources: Sources, result: Result<(), RunError>) {
         sources.wishes.close();
         let deadline = Instant::now() + DRAIN_MAX;
-        let goodbye = self.discovery.stop();
         if result.is_ok() {
             while !turn.unsent.is_empty() || self.federation.view(self.clock.now()).waiting > 0 {
                 match timeout_at(deadline, sources.commits.recv()).await {
@@ -257,7 +255,7 @@ impl Loop {
         }
         // The loop reads no events any more, so no task may wait for it to do so.
         drop(sources.net);
-        tokio::join!(goodbye, self.endpoint.shutdown(Refusal::plain(RefusalCode::Stopping)));
+        tokio::join!(self.discovery.stop(), self.endpoint.shutdown(Refusal::plain(RefusalCode::Stopping)));
         turn.tasks.close();
         let _late = timeout_at(deadline + DRAIN_MAX, turn.tasks.wait()).await;
         let writer = self.writer;
