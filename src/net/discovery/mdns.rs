@@ -37,12 +37,15 @@ const TIMERS_MAX: i64 = 20_000;
 /// A daemon that does not answer for this long is stuck.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 const BACK_OFF_MIN: Duration = Duration::from_millis(250);
-/// Discovery is back within 10 s after a flood.
+/// With [`GOODBYE_LIFE`] below 10 s: discovery is back so soon after a flood.
 const BACK_OFF_MAX: Duration = Duration::from_secs(8);
 /// Announcing takes milliseconds. What was not announced after this time will not be.
 const ANNOUNCED_MAX: Duration = Duration::from_secs(3);
 /// The library repeats a goodbye after 120 ms, where it is still there.
 const GOODBYE: Duration = Duration::from_millis(150);
+/// A daemon that ends says goodbye, and others keep its records for one second more. What is announced again within
+/// that second merely refreshes them there: the library tells nobody, so whoever heard of us by the goodbye never would.
+const GOODBYE_LIFE: Duration = Duration::from_millis(1_100);
 /// What one step of closing may take; three of them stay below a second.
 const CLOSE_STEP_MAX: Duration = Duration::from_millis(300);
 
@@ -89,7 +92,7 @@ impl Ear {
             if opened.elapsed() >= CALM_MIN {
                 pause = BACK_OFF_MIN;
             }
-            if stopped_during(&mut orders, sleep(pause / 2 + share(pause / 2, jitter()))).await {
+            if stopped_during(&mut orders, sleep(GOODBYE_LIFE + share(pause, jitter()))).await {
                 return;
             }
             pause = (pause * 2).min(BACK_OFF_MAX);
