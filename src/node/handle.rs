@@ -64,6 +64,7 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) wishes: mpsc::Sender<Wish>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) commits: watch::Receiver<u64>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) store: Arc<dyn Store>,
@@ -176,6 +177,13 @@ impl Handle {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.shared.events.subscribe()
+    }
+
+    /// How many commits the store has made since the node started. Others' entries count in the books at once and stand
+    /// in the store a commit later, so whoever looks for one there waits on this.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.shared.commits.clone()
     }
 
     /// The store, for reading. Its calls block.

@@ -135,6 +135,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     }
     let (wish_sender, wishes) = mpsc::channel(WISHES_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (commits_sender, commits_seen) = watch::channel(0);
     let (ended_sender, ended) = watch::channel(None);
     let monitor = Arc::new(Monitor::default());
     let stop = CancellationToken::new();
@@ -143,6 +144,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         started: Instant::now(),
         wishes: wish_sender,
         events: events.clone(),
+        commits: commits_seen,
         monitor: Arc::clone(&monitor),
         endpoint: Arc::clone(&endpoint),
         store: Arc::clone(&store),
@@ -159,6 +161,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         writer,
         monitor,
         events,
+        commits: commits_sender,
         stop,
         ended: ended_sender,
         lock,

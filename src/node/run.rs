@@ -53,6 +53,7 @@ pub(super) struct Loop {
     pub(super) writer: Writer,
     pub(super) monitor: Arc<Monitor>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) commits: watch::Sender<u64>,
     pub(super) stop: CancellationToken,
     pub(super) ended: watch::Sender<Option<Result<(), RunError>>>,
     pub(super) lock: DataDirLock,
@@ -129,6 +130,7 @@ impl Loop {
     }
 
     fn committed(&mut self, turn: &mut Turn, committed: &Committed) {
+        self.commits.send_modify(|count| *count = count.wrapping_add(1));
         while let Some(records) = turn.unsent.pop_front() {
             if let Err(full) = self.writer.send(records) {
                 turn.unsent.push_front(full.records);

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::{
     sync::broadcast,
     task::{JoinSet, spawn_blocking},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -21,7 +21,7 @@ use crate::{
         policy::Policy,
         types::{MicroAtp, Ppm, Seq},
     },
-    log::NodeId,
+    log::{NodeId, books::Recorded},
     node::Handle,
     protocol::input::{Event, PeerState},
     store::ThoughtQuery,
@@ -84,7 +84,7 @@ async fn meet(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
 
 /// Each node's thought reaches both others, with its economic data.
 async fn basic_federation(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
-    let mut sent = vec![];
+    let mut sent: Vec<Sent> = vec![];
     for (node, content) in lab.nodes.iter().zip(QUALITY) {
         let recorded = submit(node, content.to_owned()).await?;
         sent.push((node.about().id, content, recorded));
@@ -92,25 +92,40 @@ async fn basic_federation(lab: &Lab, report: &mut Report) -> anyhow::Result<()> 
     lab.agree(&[LEGION, THOR, SPROUT]).await?;
     let mut delivered = 0;
     for node in &lab.nodes {
+        let others: Vec<&Sent> = sent.iter().filter(|(author, ..)| *author != node.about().id).collect();
+        delivered += arrived(node, &others).await?;
+    }
+    let measured = format!("{delivered} of 6");
+    report.check("basic federation: delivered with economic data", delivered == 6, measured, "6 directions");
+    Ok(())
+}
+
+/// A thought that was submitted: its author, its content, what it was answered.
+type Sent = (NodeId, &'static str, Recorded);
+
+/// How many of those thoughts stand in a node's corpus with their economic data, once all do or patience ends.
+async fn arrived(node: &Handle, wanted: &[&Sent]) -> anyhow::Result<usize> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut commits = node.commits();
+    loop {
+        commits.borrow_and_update();
         let store = node.store();
         let rows = spawn_blocking(move || store.thoughts(&ThoughtQuery::default())).await??;
-        for (author, content, recorded) in &sent {
-            let arrived = rows.iter().any(|row| {
+        let stands = |(author, content, recorded): &&&Sent| {
+            rows.iter().any(|row| {
                 row.author == *author
                     && row.content == *content
                     && row.seq == recorded.seq
                     && row.coherence == recorded.coherence
                     && row.reward == recorded.delta
                     && row.weight > Ppm::ZERO
-            });
-            if arrived && *author != node.about().id {
-                delivered += 1;
-            }
+            })
+        };
+        let count = wanted.iter().filter(stands).count();
+        if count == wanted.len() || timeout_at(deadline, commits.changed()).await.is_err() {
+            return Ok(count);
         }
     }
-    let measured = format!("{delivered} of 6");
-    report.check("basic federation: delivered with economic data", delivered == 6, measured, "6 directions");
-    Ok(())
 }
 
 /// Good thinking is worth more than noise.
