@@ -14,8 +14,8 @@ use cogmesh::{
         types::{Level, MicroAtp, Millis, Ppm, Seq},
     },
     log::{
-        Architecture, Body, Entry, FederationId, Genesis, Hardware, Hash, Header, Identity, Mode, NodeId, Nonce,
-        Signature, Thought,
+        Architecture, Body, Entry, FederationId, Genesis, Hardware, Hash, Header, Identity, Mode, NodeId,
+        Nonce, Signature, Thought,
         books::{AuthorBook, Books, Judged, JudgedThought, KnownPeer, Record, Recorded, StoredEntry},
     },
     store::{MemoryStore, Rates, SqliteStore, Store, StoreError, ThoughtQuery, ThoughtRow, writer::Writer},
@@ -34,7 +34,11 @@ struct Author {
 impl Author {
     fn new(seed: u8) -> Self {
         let identity = Identity::from_seed(&[seed; 32]).unwrap();
-        Self { id: identity.node_id(), book: None, policy: Policy::default() }
+        Self {
+            id: identity.node_id(),
+            book: None,
+            policy: Policy::default(),
+        }
     }
 
     /// The record of the next entry: the genesis entry, then thoughts.
@@ -56,16 +60,37 @@ impl Author {
             }
             Some(_) => {
                 let session = if seq.0 % 2 == 0 { "even" } else { "odd" };
-                (Body::Thought(Thought::new(session.parse().unwrap(), Mode::Exploring, content)), Some(content))
+                (
+                    Body::Thought(Thought::new(session.parse().unwrap(), Mode::Exploring, content)),
+                    Some(content),
+                )
             }
         };
-        let entry = Entry::new(&FEDERATION, Header { author: self.id, seq, prev, time, body }, content);
+        let entry = Entry::new(
+            &FEDERATION,
+            Header {
+                author: self.id,
+                seq,
+                prev,
+                time,
+                body,
+            },
+            content,
+        );
         let (mut book, thought) = self.judge(&entry, arch);
         book.hash = entry.hash();
         book.signature = Some(Signature([u8::try_from(seq.0 % 250).unwrap(); 64]));
         self.book = Some(book.clone());
-        let judged = Judged { entry, thought, received: Millis(time.0 + 5) };
-        Record::Entries { author: self.id, entries: vec![judged], book: Box::new(book) }
+        let judged = Judged {
+            entry,
+            thought,
+            received: Millis(time.0 + 5),
+        };
+        Record::Entries {
+            author: self.id,
+            entries: vec![judged],
+            book: Box::new(book),
+        }
     }
 
     fn judge(&self, entry: &Entry, arch: Architecture) -> (AuthorBook, Option<JudgedThought>) {
@@ -83,8 +108,11 @@ impl Author {
             return (book, None);
         };
         let mut book = book.clone();
-        let facts =
-            Facts { time: header.time, content_bytes: thought.content_bytes, features: thought.features };
+        let facts = Facts {
+            time: header.time,
+            content_bytes: thought.content_bytes,
+            features: thought.features,
+        };
         let outcome = fold(&self.policy, &mut book.account, &facts).unwrap();
         let judged = JudgedThought {
             session: thought.session.clone(),
@@ -99,7 +127,11 @@ impl Author {
 }
 
 fn good(number: u32) -> String {
-    let tag: String = number.to_string().bytes().map(|digit| char::from(b'a' + digit - b'0')).collect();
+    let tag: String = number
+        .to_string()
+        .bytes()
+        .map(|digit| char::from(b'a' + digit - b'0'))
+        .collect();
     format!(
         "Observation tag{tag} compares measured latency against predicted budgets, noticing where careful batching \
          preserves ordering while federated machines continue sharing evidence"
@@ -125,12 +157,17 @@ fn what_was_committed_is_what_is_loaded() {
         let (mut one, mut other) = (Author::new(1), Author::new(2));
         let peer = KnownPeer {
             name: "thor".parse().unwrap(),
-            addresses: vec!["10.1.2.3:8888".parse().unwrap(), "[fe80::1%3]:8888".parse().unwrap()],
+            addresses: vec![
+                "10.1.2.3:8888".parse().unwrap(),
+                "[fe80::1%3]:8888".parse().unwrap(),
+            ],
             seen: Millis(START),
         };
         let recorded = Recorded {
             seq: Seq(1),
-            verdict: Verdict::Accepted { reward: MicroAtp(1_500_000) },
+            verdict: Verdict::Accepted {
+                reward: MicroAtp(1_500_000),
+            },
             coherence: Ppm(900_000),
             delta: MicroAtp(1_500_000),
             balance: MicroAtp(101_500_000),
@@ -140,8 +177,14 @@ fn what_was_committed_is_what_is_loaded() {
             one.next(""),
             one.next(&good(1)),
             other.next(""),
-            Record::Peer { id: other.id, peer: peer.clone() },
-            Record::Submission { key: "once".into(), recorded: recorded.clone() },
+            Record::Peer {
+                id: other.id,
+                peer: peer.clone(),
+            },
+            Record::Submission {
+                key: "once".into(),
+                recorded: recorded.clone(),
+            },
             Record::NewestTime(Millis(START + 7)),
             Record::NewestTime(Millis(START)),
         ];
@@ -165,7 +208,9 @@ fn entries_come_back_verbatim_in_order_and_within_their_budget() {
         let all = store.entries(author.id, Seq::GENESIS, usize::MAX).unwrap();
         assert_eq!(all.len(), 40);
         for (record, stored) in records.iter().zip(&all) {
-            let Record::Entries { entries, book, .. } = record else { unreachable!() };
+            let Record::Entries { entries, book, .. } = record else {
+                unreachable!()
+            };
             let entry = &entries[0].entry;
             let wanted = StoredEntry {
                 header: entry.header_bytes().clone(),
@@ -177,7 +222,10 @@ fn entries_come_back_verbatim_in_order_and_within_their_budget() {
         let mut paged = vec![];
         while let Some(from) = u64::try_from(paged.len()).ok().filter(|from| *from < 40) {
             let page = store.entries(author.id, Seq(from), 1_000).unwrap();
-            let bytes: usize = page.iter().map(|entry| entry.header.len() + entry.content.as_ref().map_or(0, |c| c.len())).sum();
+            let bytes: usize = page
+                .iter()
+                .map(|entry| entry.header.len() + entry.content.as_ref().map_or(0, |c| c.len()))
+                .sum();
             assert!(page.len() == 1 || bytes <= 1_000);
             paged.extend(page);
         }
@@ -199,17 +247,50 @@ fn the_corpus_holds_accepted_thoughts_and_is_asked_by_session_author_and_time() 
         store.commit(&records).unwrap();
         let ask = |query: ThoughtQuery| -> Vec<ThoughtRow> { store.thoughts(&query).unwrap() };
         let all = ask(ThoughtQuery::default());
-        assert_eq!(all.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
-        assert!(all.iter().all(|row| row.author == one.id && row.content.starts_with("Observation")));
-        let odd = ask(ThoughtQuery { session: Some("odd".parse().unwrap()), ..ThoughtQuery::default() });
+        assert_eq!(
+            all.iter().map(|row| row.seq.0).collect::<Vec<_>>(),
+            [1, 2, 3, 4, 5, 6]
+        );
+        assert!(
+            all.iter()
+                .all(|row| row.author == one.id && row.content.starts_with("Observation"))
+        );
+        let odd = ask(ThoughtQuery {
+            session: Some("odd".parse().unwrap()),
+            ..ThoughtQuery::default()
+        });
         assert_eq!(odd.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [1, 3, 5]);
-        let last_two = ask(ThoughtQuery { limit: 2, ..ThoughtQuery::default() });
+        let last_two = ask(ThoughtQuery {
+            limit: 2,
+            ..ThoughtQuery::default()
+        });
         assert_eq!(last_two, all[4..]);
-        let since = ask(ThoughtQuery { since: Some(all[3].time), ..ThoughtQuery::default() });
+        let since = ask(ThoughtQuery {
+            since: Some(all[3].time),
+            ..ThoughtQuery::default()
+        });
         assert_eq!(since, all[3..]);
-        assert_eq!(ask(ThoughtQuery { author: Some(other.id), ..ThoughtQuery::default() }), []);
-        assert_eq!(ask(ThoughtQuery { since: Some(Millis(u64::MAX)), ..ThoughtQuery::default() }), []);
-        assert_eq!(store.rates(Millis::ZERO).unwrap(), Rates { rewards: 6, penalties: 6 });
+        assert_eq!(
+            ask(ThoughtQuery {
+                author: Some(other.id),
+                ..ThoughtQuery::default()
+            }),
+            []
+        );
+        assert_eq!(
+            ask(ThoughtQuery {
+                since: Some(Millis(u64::MAX)),
+                ..ThoughtQuery::default()
+            }),
+            []
+        );
+        assert_eq!(
+            store.rates(Millis::ZERO).unwrap(),
+            Rates {
+                rewards: 6,
+                penalties: 6
+            }
+        );
         assert_eq!(store.rates(Millis(u64::MAX)).unwrap(), Rates::default());
     });
 }
@@ -223,7 +304,10 @@ fn a_commit_that_fails_leaves_nothing_behind() {
     store.commit(std::slice::from_ref(&genesis)).unwrap();
     let before = store.load().unwrap();
     let twice = [author.next(&good(1)), genesis];
-    assert!(matches!(store.commit(&twice), Err(StoreError::Sqlite { .. })), "one seq is written once");
+    assert!(
+        matches!(store.commit(&twice), Err(StoreError::Sqlite { .. })),
+        "one seq is written once"
+    );
     assert_eq!(store.load().unwrap(), before);
     assert_eq!(store.entries(author.id, Seq(1), 1_000).unwrap(), []);
 }
@@ -237,7 +321,12 @@ fn a_store_opened_again_holds_what_it_held_and_is_its_owners_alone() {
     let before = first.load().unwrap();
     for file in fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap();
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+        assert_eq!(
+            file.metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{:?}",
+            file.path()
+        );
     }
     drop(first);
     assert_eq!(sqlite(dir.path()).load().unwrap(), before);
@@ -250,14 +339,26 @@ fn a_store_of_another_node_federation_version_or_kind_is_refused_with_a_sentence
     drop(sqlite(dir.path()));
     let own = Author::new(1).id;
     let open = |federation, own| SqliteStore::open(&path, federation, own, Policy::default());
-    assert!(matches!(open(FederationId([8; 32]), own), Err(StoreError::OtherFederation { .. })));
-    assert!(matches!(open(FEDERATION, Author::new(2).id), Err(StoreError::OtherNode { .. })));
+    assert!(matches!(
+        open(FederationId([8; 32]), own),
+        Err(StoreError::OtherFederation { .. })
+    ));
+    assert!(matches!(
+        open(FEDERATION, Author::new(2).id),
+        Err(StoreError::OtherNode { .. })
+    ));
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
     let newer = open(FEDERATION, own).unwrap_err();
-    assert!(matches!(newer, StoreError::Newer { found: 99, .. }) && newer.to_string().contains("newer version"));
-    fs::write(&path, b"these are no bytes of a database, but there are enough of them to be read as a header").unwrap();
+    assert!(
+        matches!(newer, StoreError::Newer { found: 99, .. }) && newer.to_string().contains("newer version")
+    );
+    fs::write(
+        &path,
+        b"these are no bytes of a database, but there are enough of them to be read as a header",
+    )
+    .unwrap();
     assert!(matches!(open(FEDERATION, own), Err(StoreError::Foreign { .. })));
     fs::remove_file(&path).unwrap();
     let raw = rusqlite::Connection::open(&path).unwrap();
@@ -281,7 +382,11 @@ impl Store for Gate {
     }
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
         self.commits.lock().unwrap().push(records.len());
-        drop(self.opened.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
+        drop(
+            self.opened
+                .wait_while(self.open.lock().unwrap(), |open| !*open)
+                .unwrap(),
+        );
         self.inner.commit(records)
     }
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
@@ -300,7 +405,9 @@ fn what_arrives_during_a_commit_joins_the_next_one() {
     let store = Arc::new(Gate::default());
     let mut author = Author::new(1);
     let (told, hears) = mpsc::channel();
-    let writer = Writer::start(store.clone(), author.id, move |done| told.send(done.unwrap()).unwrap());
+    let writer = Writer::start(store.clone(), author.id, move |done| {
+        told.send(done.unwrap()).unwrap()
+    });
     for number in 0..500 {
         writer.send(vec![author.next(&good(number))]).unwrap();
     }
@@ -320,7 +427,9 @@ fn a_failed_commit_is_told_once_and_nothing_is_written_after_it() {
     let store = Arc::new(MemoryStore::default());
     let mut author = Author::new(1);
     let (told, hears) = mpsc::channel();
-    let writer = Writer::start(store.clone(), author.id, move |done| told.send(done.is_ok()).unwrap());
+    let writer = Writer::start(store.clone(), author.id, move |done| {
+        told.send(done.is_ok()).unwrap()
+    });
     writer.send(vec![author.next("")]).unwrap();
     assert!(hears.recv().unwrap());
     store.fail();
@@ -328,5 +437,8 @@ fn a_failed_commit_is_told_once_and_nothing_is_written_after_it() {
     assert!(!hears.recv().unwrap());
     writer.finish().unwrap();
     assert!(hears.recv().is_err(), "told once");
-    assert_eq!(store.copy().load().unwrap().authors[&author.id].seq(), Seq::GENESIS);
+    assert_eq!(
+        store.copy().load().unwrap().authors[&author.id].seq(),
+        Seq::GENESIS
+    );
 }

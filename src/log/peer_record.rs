@@ -70,7 +70,12 @@ impl NodeRecord {
         for address in &mut addresses {
             *address = SocketAddr::new(address.ip(), address.port());
         }
-        Self { id, name, addresses, time }
+        Self {
+            id,
+            name,
+            addresses,
+            time,
+        }
     }
 
     /// Signs our own record.

@@ -90,7 +90,9 @@ pub struct NodeGone;
 
 impl Handle {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// What does not change while it runs.
@@ -158,7 +160,10 @@ impl Handle {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn probe(&self, link: LinkId, bytes: usize) -> Result<Duration, crate::net::ProbeError> {
-        self.shared.endpoint.probe(link, bytes::Bytes::from(vec![0; bytes])).await
+        self.shared
+            .endpoint
+            .probe(link, bytes::Bytes::from(vec![0; bytes]))
+            .await
     }
 
     /// How often what happened since it started.
@@ -215,7 +220,11 @@ impl Handle {
 
     async fn ask<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Result<T, NodeGone> {
         let (answer, answered) = oneshot::channel();
-        self.shared.wishes.send(wish(answer)).await.map_err(|_| NodeGone)?;
+        self.shared
+            .wishes
+            .send(wish(answer))
+            .await
+            .map_err(|_| NodeGone)?;
         answered.await.map_err(|_| NodeGone)
     }
 }

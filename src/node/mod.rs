@@ -28,19 +28,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{
-    clock::RELEASED,
-    config::{Config, Listen, PeerOption},
-    handle::{About, Handle, NodeGone},
-    lock::LockError,
-    run::RunError,
-};
 use self::{
     clock::Clock,
     handle::Shared,
     identity_file::KeyFileError,
     lock::DataDirLock,
     run::{Loop, Sources},
+};
+pub use self::{
+    clock::RELEASED,
+    config::{Config, Listen, PeerOption},
+    handle::{About, Handle, NodeGone},
+    lock::LockError,
+    run::RunError,
 };
 use crate::{
     ledger::types::Seq,
@@ -51,7 +51,7 @@ use crate::{
         certificates::EXPIRES_MS,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
     },
-    protocol::{Federation, frame::Instance, hello::Setup, input::Input, input::Hint},
+    protocol::{Federation, frame::Instance, hello::Setup, input::Hint, input::Input},
     store::{SqliteStore, Store, StoreError, writer::Writer},
 };
 
@@ -110,16 +110,32 @@ pub enum StartError {
 /// Dropping the future starts nothing; a key and a store that were made stay, and serve the next start.
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let opening = config.clone();
-    let opened = spawn_blocking(move || open(&opening)).await.map_err(|_| StartError::Failed)??;
-    let Opened { lock, identity, store, books, setup } = opened;
+    let opened = spawn_blocking(move || open(&opening))
+        .await
+        .map_err(|_| StartError::Failed)??;
+    let Opened {
+        lock,
+        identity,
+        store,
+        books,
+        setup,
+    } = opened;
     let (net_sender, net) = mpsc::channel(NET_EVENTS_MAX);
-    let endpoint = Arc::new(Endpoint::open(net_config(&config, &identity, &setup), net_sender)?);
+    let endpoint = Arc::new(Endpoint::open(
+        net_config(&config, &identity, &setup),
+        net_sender,
+    )?);
     let listening = endpoint.local_addresses();
-    let setup = Setup { addresses: record_addresses(&listening), ..setup };
+    let setup = Setup {
+        addresses: record_addresses(&listening),
+        ..setup
+    };
     let clock = Clock::start(books.newest_time);
     let (commit_sender, commits) = mpsc::unbounded_channel();
     // The loop reads commits until the writer has ended, so this never goes unheard.
-    let writer = Writer::start(Arc::clone(&store), setup.id(), move |commit| drop(commit_sender.send(commit)));
+    let writer = Writer::start(Arc::clone(&store), setup.id(), move |commit| {
+        drop(commit_sender.send(commit))
+    });
     let (found_sender, found) = mpsc::channel(FOUND_MAX);
     let port = listening.first().map_or(0, SocketAddr::port);
     let discovery = Discovery::start(discovery_config(&config, &setup, port), found_sender);
@@ -166,7 +182,15 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         ended: ended_sender,
         lock,
     };
-    tokio::spawn(core.run(Sources { wishes, net, found, commits }, first));
+    tokio::spawn(core.run(
+        Sources {
+            wishes,
+            net,
+            found,
+            commits,
+        },
+        first,
+    ));
     Ok(handle)
 }
 
@@ -181,15 +205,23 @@ struct Opened {
 
 fn open(config: &Config) -> Result<Opened, StartError> {
     let path = &config.data_dir;
-    identity_file::make_data_dir(path)
-        .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
+    identity_file::make_data_dir(path).map_err(|source| StartError::DataDir {
+        path: path.clone(),
+        source,
+    })?;
     let lock = DataDirLock::take(path)?;
     let identity = Arc::new(identity_file::load_or_create(path)?);
     let federation = FederationId::new(&config.federation, &config.policy, None);
     let store = open_store(path, federation, identity.node_id(), config)?;
     let books = store.load()?;
     let setup = setup(config, &identity, federation, &*store)?;
-    Ok(Opened { lock, identity, store, books, setup })
+    Ok(Opened {
+        lock,
+        identity,
+        store,
+        books,
+        setup,
+    })
 }
 
 fn open_store(
@@ -199,7 +231,12 @@ fn open_store(
     config: &Config,
 ) -> Result<Arc<dyn Store>, StoreError> {
     let file = data_dir.join(STORE_FILE);
-    Ok(Arc::new(SqliteStore::open(&file, federation, author, config.policy.clone())?))
+    Ok(Arc::new(SqliteStore::open(
+        &file,
+        federation,
+        author,
+        config.policy.clone(),
+    )?))
 }
 
 /// What the node says of itself: as its genesis entry has it, or as configured where it has none yet.
@@ -216,7 +253,11 @@ fn setup(
         Some(genesis) => genesis,
         None => new_genesis(config, identity, &federation)?,
     };
-    let claim = Claim { hardware: genesis.hardware, level: genesis.level, arch: genesis.arch };
+    let claim = Claim {
+        hardware: genesis.hardware,
+        level: genesis.level,
+        arch: genesis.arch,
+    };
     Ok(Setup {
         identity: Arc::clone(identity),
         federation,

@@ -15,7 +15,10 @@ use crate::log::{FederationId, NodeId, Nonce, Search};
 #[must_use]
 pub fn find_nonce(federation: &FederationId, node: &NodeId, bits: u8, first: u64) -> Option<Nonce> {
     let threads = thread::available_parallelism().map_or(1, |count| count.get().min(64));
-    let step = u64::try_from(threads).ok().and_then(NonZeroU64::new).unwrap_or(NonZeroU64::MIN);
+    let step = u64::try_from(threads)
+        .ok()
+        .and_then(NonZeroU64::new)
+        .unwrap_or(NonZeroU64::MIN);
     // From the lower half of all nonces, so that no search runs out of them.
     let first = first / 2;
     let found = AtomicBool::new(false);
@@ -25,7 +28,13 @@ pub fn find_nonce(federation: &FederationId, node: &NodeId, bits: u8, first: u64
                 let found = &found;
                 scope.spawn(move || {
                     let first = first.saturating_add(offset);
-                    let search = Search { federation: *federation, node: *node, bits_min: bits, first, step };
+                    let search = Search {
+                        federation: *federation,
+                        node: *node,
+                        bits_min: bits,
+                        first,
+                        step,
+                    };
                     let nonce = search.run(found);
                     if nonce.is_some() {
                         found.store(true, Ordering::Relaxed);
@@ -34,6 +43,9 @@ pub fn find_nonce(federation: &FederationId, node: &NodeId, bits: u8, first: u64
                 })
             })
             .collect();
-        searchers.into_iter().filter_map(|searcher| searcher.join().ok().flatten()).next()
+        searchers
+            .into_iter()
+            .filter_map(|searcher| searcher.join().ok().flatten())
+            .next()
     })
 }

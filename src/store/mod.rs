@@ -15,7 +15,7 @@ pub mod writer;
 pub use self::{
     error::StoreError,
     memory::MemoryStore,
-    query::{Rates, ThoughtQuery, ThoughtRow, THOUGHTS_MAX},
+    query::{Rates, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
     sqlite::SqliteStore,
 };
 use crate::{

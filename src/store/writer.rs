@@ -56,7 +56,11 @@ impl Writer {
         let waiting = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&waiting);
         let thread = thread::spawn(move || write(&*store, own, &groups, &counted, done));
-        Self { queue, waiting, thread }
+        Self {
+            queue,
+            waiting,
+            thread,
+        }
     }
 
     /// Takes records that are to be committed together. Never blocks.
@@ -68,7 +72,9 @@ impl Writer {
             return Err(WriterFull { records });
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        self.queue.send(records).map_err(|mpsc::SendError(records)| WriterFull { records })
+        self.queue
+            .send(records)
+            .map_err(|mpsc::SendError(records)| WriterFull { records })
     }
 
     /// Commits what waits and ends the thread. Blocks.
@@ -98,7 +104,10 @@ fn write(
             records.append(&mut more);
         }
         match store.commit(&records) {
-            Ok(()) => done(Ok(Committed { records: records.len(), own_through: own_through(&records, own) })),
+            Ok(()) => done(Ok(Committed {
+                records: records.len(),
+                own_through: own_through(&records, own),
+            })),
             Err(error) => {
                 // Nothing later may be written: it would build on what is not there.
                 done(Err(error));

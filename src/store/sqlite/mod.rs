@@ -50,7 +50,10 @@ impl SqliteStore {
         own: NodeId,
         policy: Policy,
     ) -> Result<Self, StoreError> {
-        make_private(path).map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        make_private(path).map_err(|source| StoreError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open_with_flags(path, flags)?;
@@ -59,7 +62,12 @@ impl SqliteStore {
         };
         let mut writer = open().map_err(|error| schema::not_a_store(path, error))?;
         schema::prepare(path, &mut writer, federation, own)?;
-        Ok(Self { path: path.to_owned(), policy, writer: Mutex::new(writer), readers: Mutex::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            policy,
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+        })
     }
 
     /// Runs a read on a connection of its own: a short one, because a long one keeps the write-ahead log from shrinking.
@@ -71,7 +79,10 @@ impl SqliteStore {
         };
         let result = read(&connection).map_err(|fault| match fault {
             ReadFault::Sqlite(error) => self.failed(error),
-            ReadFault::Damaged(what) => StoreError::Damaged { path: self.path.clone(), what },
+            ReadFault::Damaged(what) => StoreError::Damaged {
+                path: self.path.clone(),
+                what,
+            },
         });
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.len() < READERS_KEPT {
@@ -88,7 +99,10 @@ impl SqliteStore {
     }
 
     fn failed(&self, error: rusqlite::Error) -> StoreError {
-        StoreError::Sqlite { path: self.path.clone(), source: Fault(Box::new(error)) }
+        StoreError::Sqlite {
+            path: self.path.clone(),
+            source: Fault(Box::new(error)),
+        }
     }
 }
 
@@ -131,5 +145,11 @@ impl Store for SqliteStore {
 
 /// Makes the file with mode 0600 before SQLite sees it: the files beside it (`-wal`, `-shm`) get the same mode.
 fn make_private(path: &Path) -> io::Result<()> {
-    File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
 }

@@ -73,9 +73,15 @@ fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, ReadFau
         let id = NodeId::from_stored(columns.take()?);
         let name: String = columns.take()?;
         let addresses: String = columns.take()?;
-        let addresses: Result<Vec<_>, _> =
-            addresses.split_whitespace().map(|address| parsed(address, "address")).collect();
-        let peer = KnownPeer { name: parsed(&name, "node name")?, addresses: addresses?, seen: columns.millis()? };
+        let addresses: Result<Vec<_>, _> = addresses
+            .split_whitespace()
+            .map(|address| parsed(address, "address"))
+            .collect();
+        let peer = KnownPeer {
+            name: parsed(&name, "node name")?,
+            addresses: addresses?,
+            seen: columns.millis()?,
+        };
         peers.insert(id, peer);
     }
     Ok(peers)
@@ -145,7 +151,11 @@ pub(super) fn entries(
             break;
         }
         let signature = columns.signature()?;
-        entries.push(StoredEntry { header: header.into(), content: content.map(Bytes::from), signature });
+        entries.push(StoredEntry {
+            header: header.into(),
+            content: content.map(Bytes::from),
+            signature,
+        });
     }
     Ok(entries)
 }
@@ -209,7 +219,10 @@ pub(super) fn rates(connection: &Connection, since: Millis) -> Result<Rates, Rea
     )?;
     let rates = select.query_row([signed(since.0.min(signed_max()))], |row| {
         let mut columns = Columns::of(row);
-        Ok(Rates { rewards: columns.u64()?, penalties: columns.u64()? })
+        Ok(Rates {
+            rewards: columns.u64()?,
+            penalties: columns.u64()?,
+        })
     })?;
     Ok(rates)
 }

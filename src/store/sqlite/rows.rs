@@ -37,7 +37,10 @@ pub(super) fn verdict(name: &str, delta: MicroAtp) -> Result<Verdict, ReadFault>
     }
     let by = Rejection::from_name(name)
         .ok_or_else(|| ReadFault::Damaged(format!("there is no verdict `{}`", name.escape_debug())))?;
-    Ok(Verdict::Rejected { by, penalty: MicroAtp::ZERO.saturating_sub(delta) })
+    Ok(Verdict::Rejected {
+        by,
+        penalty: MicroAtp::ZERO.saturating_sub(delta),
+    })
 }
 
 /// Reads the columns of a row one after the other.
@@ -84,5 +87,6 @@ impl<'a, 'b> Columns<'a, 'b> {
 
 /// A name or text that must parse as what it is.
 pub(super) fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, ReadFault> {
-    text.parse().map_err(|_| ReadFault::Damaged(format!("`{}` is no {what}", text.escape_debug())))
+    text.parse()
+        .map_err(|_| ReadFault::Damaged(format!("`{}` is no {what}", text.escape_debug())))
 }

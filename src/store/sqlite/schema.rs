@@ -100,10 +100,12 @@ pub(super) fn prepare(
     own: NodeId,
 ) -> Result<(), StoreError> {
     let failed = |error| not_a_store(path, error);
-    let version: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    let application: i64 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    let application: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(failed)?;
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(failed)?;
@@ -111,10 +113,16 @@ pub(super) fn prepare(
         return create(connection, federation, own).map_err(failed);
     }
     if application != APPLICATION_ID {
-        return Err(StoreError::Foreign { path: path.to_owned() });
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+        });
     }
     if version > VERSION {
-        return Err(StoreError::Newer { path: path.to_owned(), found: version, known: VERSION });
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found: version,
+            known: VERSION,
+        });
     }
     belongs(path, connection, federation, own)
 }
@@ -122,11 +130,17 @@ pub(super) fn prepare(
 /// What an error at opening says of the file.
 pub(super) fn not_a_store(path: &Path, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => StoreError::Foreign { path: path.to_owned() },
-        Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged { path: path.to_owned(), what: error.to_string() }
-        }
-        _ => StoreError::Sqlite { path: path.to_owned(), source: Fault(Box::new(error)) },
+        Some(rusqlite::ErrorCode::NotADatabase) => StoreError::Foreign {
+            path: path.to_owned(),
+        },
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => StoreError::Damaged {
+            path: path.to_owned(),
+            what: error.to_string(),
+        },
+        _ => StoreError::Sqlite {
+            path: path.to_owned(),
+            source: Fault(Box::new(error)),
+        },
     }
 }
 
@@ -148,7 +162,10 @@ fn belongs(
     federation: FederationId,
     own: NodeId,
 ) -> Result<(), StoreError> {
-    let damaged = |what: &str| StoreError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    let damaged = |what: &str| StoreError::Damaged {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    };
     let meta = |key: &str| -> Result<[u8; 32], StoreError> {
         connection
             .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
@@ -166,7 +183,10 @@ fn belongs(
     }
     let found = NodeId::from_stored(meta("node")?);
     if found != own {
-        return Err(StoreError::OtherNode { path: path.to_owned(), found: found.short() });
+        return Err(StoreError::OtherNode {
+            path: path.to_owned(),
+            found: found.short(),
+        });
     }
     Ok(())
 }
