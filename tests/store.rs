@@ -1,5 +1,13 @@
 //! The stores from outside: one suite of promises, kept by each of them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail where it likes"
+)]
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -59,7 +67,7 @@ impl Author {
                 (Body::Genesis(genesis), None)
             }
             Some(_) => {
-                let session = if seq.0 % 2 == 0 { "even" } else { "odd" };
+                let session = if seq.0.is_multiple_of(2) { "even" } else { "odd" };
                 (
                     Body::Thought(Thought::new(session.parse().unwrap(), Mode::Exploring, content)),
                     Some(content),
@@ -406,7 +414,7 @@ fn what_arrives_during_a_commit_joins_the_next_one() {
     let mut author = Author::new(1);
     let (told, hears) = mpsc::channel();
     let writer = Writer::start(store.clone(), author.id, move |done| {
-        told.send(done.unwrap()).unwrap()
+        told.send(done.unwrap()).unwrap();
     });
     for number in 0..500 {
         writer.send(vec![author.next(&good(number))]).unwrap();
