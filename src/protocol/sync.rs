@@ -49,6 +49,8 @@ struct Link {
     node: NodeId,
     /// The last seq of each author that the peer is known to hold.
     holds: BTreeMap<NodeId, Seq>,
+    /// Authors whose entries were asked for here and did not come: others are asked first.
+    silent: BTreeSet<NodeId>,
     serving: BTreeSet<NodeId>,
     queued: VecDeque<(NodeId, Seq)>,
     resend_at: Option<Millis>,
@@ -82,6 +84,7 @@ impl Sync {
         let fresh = Link {
             node,
             holds: BTreeMap::new(),
+            silent: BTreeSet::new(),
             serving: BTreeSet::new(),
             queued: VecDeque::new(),
             resend_at: None,
@@ -94,8 +97,12 @@ impl Sync {
     /// A link is gone: what was asked of it is asked of others.
     pub fn gone(&mut self, mono: Millis, link: LinkId, authors: &Authors, out: &mut Vec<Effect>) {
         self.links.remove(&link);
-        let orphans: Vec<NodeId> =
-            self.asked.iter().filter(|(_, asked)| asked.link == link).map(|(author, _)| *author).collect();
+        let orphans: Vec<NodeId> = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| asked.link == link)
+            .map(|(author, _)| *author)
+            .collect();
         for author in orphans {
             self.asked.remove(&author);
             self.ask_someone(mono, author, authors, out);
@@ -159,7 +166,9 @@ impl Sync {
         out: &mut Vec<Effect>,
     ) -> Finding {
         let head = report.head;
-        let Some(peer) = self.links.get_mut(&link) else { return Finding::Nothing };
+        let Some(peer) = self.links.get_mut(&link) else {
+            return Finding::Nothing;
+        };
         if peer.holds.len() >= AUTHORS_MAX && !peer.holds.contains_key(&head.author) {
             return Finding::Nothing;
         }
@@ -180,7 +189,11 @@ impl Sync {
         if head.hash != ours.book.hash {
             // Only a signature makes it a fork; without one it is noise.
             let signed = head.verify(federation).is_ok();
-            return if signed { Finding::Fork(head.author) } else { Finding::Nothing };
+            return if signed {
+                Finding::Fork(head.author)
+            } else {
+                Finding::Nothing
+            };
         }
         let balance = ours.book.account.balance;
         if balance != report.balance || ours.digest() != report.digest {
@@ -204,12 +217,15 @@ impl Sync {
         authors: &Authors,
         out: &mut Vec<Effect>,
     ) {
-        let Some(peer) = self.links.get_mut(&link) else { return };
+        let Some(peer) = self.links.get_mut(&link) else {
+            return;
+        };
         let have_it = authors.seq(author).is_some_and(|have| from <= have);
-        if !have_it || peer.serving.contains(&author) {
+        if !have_it {
             return;
         }
-        if peer.serving.len() >= SERVED_PER_LINK_MAX {
+        // A want that comes while the same author is being served asks for what came after that was read.
+        if peer.serving.contains(&author) || peer.serving.len() >= SERVED_PER_LINK_MAX {
             let waits = peer.queued.iter().any(|(waiting, _)| *waiting == author);
             if !waits && peer.queued.len() < QUEUED_PER_LINK_MAX {
                 peer.queued.push_back((author, from));
@@ -221,9 +237,15 @@ impl Sync {
 
     /// A catch-up stream is done: the next want gets its turn.
     pub fn served(&mut self, link: LinkId, author: NodeId, out: &mut Vec<Effect>) {
-        let Some(peer) = self.links.get_mut(&link) else { return };
+        let Some(peer) = self.links.get_mut(&link) else {
+            return;
+        };
         peer.serving.remove(&author);
-        if let Some((author, from)) = peer.queued.pop_front() {
+        let next = peer
+            .queued
+            .iter()
+            .position(|(waiting, _)| !peer.serving.contains(waiting));
+        if let Some((author, from)) = next.and_then(|place| peer.queued.remove(place)) {
             peer.serve(link, author, from, out);
         }
     }
@@ -241,10 +263,17 @@ impl Sync {
         if let Some(peer) = self.links.get_mut(&link) {
             let holds = peer.holds.entry(author).or_insert(last);
             *holds = last.max(*holds);
+            peer.silent.remove(&author);
         }
-        let Some(asked) = self.asked.get_mut(&author) else { return };
+        let Some(asked) = self.asked.get_mut(&author) else {
+            return;
+        };
         asked.heard = mono;
-        let target = self.links.get(&asked.link).and_then(|peer| peer.holds.get(&author)).copied();
+        let target = self
+            .links
+            .get(&asked.link)
+            .and_then(|peer| peer.holds.get(&author))
+            .copied();
         if target.is_none_or(|target| authors.seq(author) >= Some(target)) {
             self.asked.remove(&author);
             self.ask_someone(mono, author, authors, out);
@@ -283,7 +312,9 @@ impl Sync {
     /// Whether a peer holds entries of that author that we lack.
     #[must_use]
     pub fn is_behind(&self, author: NodeId, have: Option<Seq>) -> bool {
-        self.links.values().any(|link| link.holds.get(&author).copied() > have)
+        self.links
+            .values()
+            .any(|link| link.holds.get(&author).copied() > have)
     }
 
     /// When [`Sync::tick`] has something to do.
@@ -314,16 +345,27 @@ impl Sync {
             }
         }
         let silent = |asked: &Asked| asked.heard.plus(WANT_SILENT_MAX) <= mono;
-        let due: Vec<NodeId> =
-            self.asked.iter().filter(|(_, asked)| silent(asked)).map(|(author, _)| *author).collect();
-        let held: Vec<NodeId> =
-            self.held.iter().filter(|(_, at)| **at <= mono).map(|(author, _)| *author).collect();
+        let due: Vec<NodeId> = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| silent(asked))
+            .map(|(author, _)| *author)
+            .collect();
+        let held: Vec<NodeId> = self
+            .held
+            .iter()
+            .filter(|(_, at)| **at <= mono)
+            .map(|(author, _)| *author)
+            .collect();
         for author in &due {
-            // Whoever said it had more and then sent nothing is not believed again, so that a liar can't stand
-            // between us and a peer that has it.
-            let liar = self.asked.remove(author).and_then(|asked| self.links.get_mut(&asked.link));
-            if let Some(liar) = liar {
-                liar.holds.remove(author);
+            // Whoever said it had more and then sent nothing comes last, so that a liar can't stand between us and a
+            // peer that has it.
+            let silent = self
+                .asked
+                .remove(author)
+                .and_then(|asked| self.links.get_mut(&asked.link));
+            if let Some(silent) = silent {
+                silent.silent.insert(*author);
             }
         }
         for author in due.into_iter().chain(held) {
@@ -335,24 +377,18 @@ impl Sync {
     fn ask_someone(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         let have = authors.seq(author);
         let ahead = |link: &Link| link.holds.get(&author).copied() > have;
+        let likeliest = |link: &Link| (!link.silent.contains(&author), link.holds.get(&author).copied());
         let furthest = self
             .links
             .iter()
             .filter(|(_, link)| ahead(link))
-            .max_by_key(|(_, link)| link.holds.get(&author).copied());
+            .max_by_key(|(_, link)| likeliest(link));
         if let Some(link) = furthest.map(|(id, _)| *id) {
             self.ask(mono, link, author, authors, out);
         }
     }
 
-    fn ask(
-        &mut self,
-        mono: Millis,
-        link: LinkId,
-        author: NodeId,
-        authors: &Authors,
-        out: &mut Vec<Effect>,
-    ) {
+    fn ask(&mut self, mono: Millis, link: LinkId, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         let forked = authors.get(author).is_some_and(|known| known.forked);
         if forked || self.asked.contains_key(&author) || self.held.contains_key(&author) {
             return;
@@ -365,9 +401,15 @@ impl Sync {
             return;
         }
         self.asked.insert(author, Asked { link, heard: mono });
-        let frame = BalanceFrame::Want { author, from: authors.missing_from(author) };
+        let frame = BalanceFrame::Want {
+            author,
+            from: authors.missing_from(author),
+        };
         out.push(Effect::Balance { link, frame });
-        out.push(Effect::Event(Event::Wanted { from: peer.node, author }));
+        out.push(Effect::Event(Event::Wanted {
+            from: peer.node,
+            author,
+        }));
     }
 }
 
@@ -375,7 +417,10 @@ impl Link {
     fn serve(&mut self, link: LinkId, author: NodeId, from: Seq, out: &mut Vec<Effect>) {
         self.serving.insert(author);
         out.push(Effect::Serve { link, author, from });
-        out.push(Effect::Event(Event::Serving { to: self.node, author }));
+        out.push(Effect::Event(Event::Serving {
+            to: self.node,
+            author,
+        }));
     }
 }
 
@@ -404,8 +449,20 @@ fn report(id: NodeId, authors: &mut Authors, own: Option<Head>) -> Option<HeadRe
     let signature = match author.book.signature {
         Some(signature) => signature,
         // Our own log: only what was signed is told, and what is signed is stored.
-        None => own.filter(|head| head.author == id && head.seq == author.book.seq())?.signature,
+        None => {
+            own.filter(|head| head.author == id && head.seq == author.book.seq())?
+                .signature
+        }
     };
-    let head = Head { author: id, seq: author.book.seq(), hash: author.book.hash, signature };
-    Some(HeadReport { head, balance: author.book.account.balance, digest: author.digest() })
+    let head = Head {
+        author: id,
+        seq: author.book.seq(),
+        hash: author.book.hash,
+        signature,
+    };
+    Some(HeadReport {
+        head,
+        balance: author.book.account.balance,
+        digest: author.digest(),
+    })
 }

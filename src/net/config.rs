@@ -1,0 +1,84 @@
+//! Config of an endpoint: where it listens, as whom, and how patient it is.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::log::{Identity, Rules};
+
+/// The first port that is tried where none is named.
+pub(super) const PORT_FIRST: u16 = 8888;
+/// The last port that is tried where none is named.
+pub(super) const PORT_LAST: u16 = 8987;
+
+/// How an endpoint is opened.
+#[derive(Clone, Debug)]
+pub struct NetConfig {
+    /// The node's key: its certificate and its stateless resets come from it.
+    pub identity: Arc<Identity>,
+    /// What segments are verified with.
+    pub rules: Rules,
+    /// Where it listens.
+    pub listen: ListenOn,
+    /// The UDP port; `None`: the first free one of 8888 to 8987; 0: any free one. A named one is never changed silently.
+    pub port: Option<u16>,
+    /// Most connections at a time, handshakes among them; the next ones are turned away before any cryptography. Above
+    /// the number of peers that the node takes, so that a surplus peer gets a refusal that it can show. Default 96.
+    pub connections_max: usize,
+    /// How patient it is.
+    pub timing: Timing,
+}
+
+impl NetConfig {
+    /// For a node with that key and those rules, listening there; the rest as by default.
+    #[must_use]
+    pub fn new(identity: Arc<Identity>, rules: Rules, listen: ListenOn, port: Option<u16>) -> Self {
+        Self {
+            identity,
+            rules,
+            listen,
+            port,
+            connections_max: 96,
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// Where an endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenOn {
+    /// On every interface, IPv4 and IPv6.
+    Everywhere,
+    /// On these interfaces only.
+    Interfaces(Vec<String>),
+    /// On 127.0.0.1 only: nothing leaves the machine.
+    Loopback,
+}
+
+/// How patient an endpoint is. The defaults are the protocol's; tests shorten them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// A silent connection is dead after that. Default 10 s.
+    pub idle: Duration,
+    /// A connection with nothing to say pings that often. Default 2 s: four may be lost before `idle` has passed.
+    pub keep_alive: Duration,
+    /// A handshake, or a whole attempt to dial, may take that long. Default 5 s.
+    pub handshake: Duration,
+    /// Between two candidate addresses of one attempt. Default 250 ms (RFC 8305 recommends it).
+    pub stagger: Duration,
+    /// A frame whose first byte has come must have come whole after that. Default 30 s.
+    pub frame: Duration,
+    /// How long a refused peer has to hear why. Default 1 s.
+    pub farewell: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(2),
+            handshake: Duration::from_secs(5),
+            stagger: Duration::from_millis(250),
+            frame: Duration::from_secs(30),
+            farewell: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Hearing: what the peer's streams say, as events. Segments are verified here, in the task of their stream: in order on
+//! each link, in parallel over all links.
+
+use std::sync::Arc;
+
+use quinn::{RecvStream, SendStream};
+use tokio::time::timeout;
+
+use super::{
+    event::NetEvent,
+    links::{Link, Manner, Shared},
+    reader::{Frames, Stopped},
+    sending::PROBE_BYTES_MAX,
+    streams::row,
+};
+use crate::protocol::{
+    frame::{ControlFrame, StreamKind},
+    refusal::{Refusal, RefusalCode},
+    wire::{self, WireFault},
+};
+
+/// Why a stream is read no further.
+enum End {
+    /// The peer ended it, or it broke.
+    Stream(Stopped),
+    /// Nobody listens any more.
+    Inbox,
+}
+
+impl From<Stopped> for End {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stream(stopped)
+    }
+}
+
+impl From<WireFault> for End {
+    fn from(fault: WireFault) -> Self {
+        Self::Stream(Stopped::Violated(fault.refusal()))
+    }
+}
+
+/// Reads the control stream until its end, which is the end of the link.
+pub(super) async fn control(shared: &Shared, link: &Link, mut frames: Frames) {
+    let end = read_control(shared, link, &mut frames).await;
+    match end {
+        Ok(()) | Err(End::Stream(Stopped::Broke)) => {}
+        Err(End::Inbox) => return,
+        Err(End::Stream(stopped @ Stopped::Violated(_))) => {
+            return self::stopped(shared, link, stopped).await;
+        }
+    }
+    // Whoever ends its control stream closes the connection next. If it does not, we do.
+    if timeout(shared.timing.farewell, link.quic.closed()).await.is_err() {
+        link.give_up("the other side ended its control stream");
+    }
+}
+
+/// Until the stream's end or a refusal.
+async fn read_control(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
+    while let Some(bytes) = frames.next().await? {
+        let frame = wire::decode_control(&bytes)?;
+        let refusal = match &frame {
+            ControlFrame::Refused(refusal) => Some(refusal.clone()),
+            ControlFrame::Hello(_)
+            | ControlFrame::Admitted(_)
+            | ControlFrame::Ping { .. }
+            | ControlFrame::Pong { .. } => None,
+        };
+        let last = refusal.is_some();
+        if let Some(refusal) = refusal
+            && !link.parting.initialized()
+        {
+            link.refused.get_or_init(|| refusal);
+        }
+        tell(shared, NetEvent::Control { link: link.id, frame }).await?;
+        if last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a stream that only the peer writes.
+pub(super) async fn one_way(shared: Arc<Shared>, link: Arc<Link>, stream: RecvStream) {
+    let mut frames = Frames::new(stream, shared.timing.frame);
+    let reading = read_one_way(&shared, &link, &mut frames);
+    let end = tokio::select! {
+        biased;
+        () = link.deaf.cancelled() => return,
+        end = reading => end,
+    };
+    if let Err(End::Stream(stopped)) = end {
+        if let Stopped::Violated(refusal) = &stopped {
+            frames.stop(refusal.code);
+        }
+        self::stopped(&shared, &link, stopped).await;
+    }
+}
+
+async fn read_one_way(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
+    let number = frames.kind().await?;
+    match StreamKind::from_number(number) {
+        Some(StreamKind::Thought) if link.claim_thought() => segments(shared, link, frames).await,
+        Some(StreamKind::BalanceSync) if link.claim_balance() => balance(shared, link, frames).await,
+        Some(kind @ (StreamKind::Thought | StreamKind::BalanceSync)) => {
+            let about = format!("a second {} stream", kind.name());
+            Err(Stopped::Violated(Refusal::about(RefusalCode::Malformed, about)).into())
+        }
+        Some(StreamKind::CatchUp) => {
+            // QUIC's limit leaves room for streams that the peer did not open otherwise; this one does not.
+            let Ok(_turn) = link.catch_up_in.acquire().await else {
+                return Ok(());
+            };
+            segments(shared, link, frames).await
+        }
+        Some(StreamKind::Control | StreamKind::Probe) | None => Err(unknown(number, "one way").into()),
+    }
+}
+
+async fn segments(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
+    while let Some(bytes) = frames.next().await? {
+        let event = match wire::decode_segment(&bytes, &shared.rules.federation) {
+            Ok(segment) => match segment.verify(&shared.rules) {
+                Ok(segment) => NetEvent::Heard {
+                    link: link.id,
+                    segment,
+                },
+                Err(fault) => NetEvent::HeardWrong { link: link.id, fault },
+            },
+            Err(WireFault::Segment(fault)) => NetEvent::HeardWrong { link: link.id, fault },
+            Err(fault) => return Err(fault.into()),
+        };
+        tell(shared, event).await?;
+    }
+    Ok(())
+}
+
+async fn balance(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
+    while let Some(bytes) = frames.next().await? {
+        let frame = wire::decode_balance(&bytes)?;
+        tell(shared, NetEvent::Balance { link: link.id, frame }).await?;
+    }
+    Ok(())
+}
+
+/// Answers a stream that both sides write: only probes may be opened besides the control stream.
+pub(super) async fn both_ways(shared: Arc<Shared>, link: Arc<Link>, send: SendStream, receive: RecvStream) {
+    let mut frames = Frames::new(receive, shared.timing.frame);
+    let answering = async {
+        let number = frames.kind().await?;
+        match StreamKind::from_number(number) {
+            Some(StreamKind::Probe) => Ok(()),
+            Some(_) | None => {
+                let unknown = unknown(number, "both ways");
+                frames.stop(RefusalCode::UnknownKind);
+                Err(unknown)
+            }
+        }
+    };
+    let answered = tokio::select! {
+        biased;
+        () = link.deaf.cancelled() => return,
+        answered = answering => answered,
+    };
+    match answered {
+        Ok(()) => {
+            let echo = timeout(shared.timing.frame, echo(send, frames.into_stream()));
+            tokio::select! {
+                biased;
+                () = link.deaf.cancelled() => {}
+                // A probe that is cut short is the prober's affair.
+                _ = echo => {}
+            }
+        }
+        Err(stopped) => self::stopped(&shared, &link, stopped).await,
+    }
+}
+
+/// Sends back what comes, up to a bound.
+async fn echo(mut send: SendStream, mut receive: RecvStream) {
+    drop(send.set_priority(row(StreamKind::Probe).priority));
+    let mut left = PROBE_BYTES_MAX;
+    while left > 0 {
+        let Ok(Some(chunk)) = receive.read_chunk(left, true).await else {
+            break;
+        };
+        left -= chunk.bytes.len();
+        if send.write_chunk(chunk.bytes).await.is_err() {
+            break;
+        }
+    }
+    // Its end tells the prober that this is all.
+    drop(send.finish());
+}
+
+/// What follows from a stream that stopped: a violation is told to the owner and ends the link.
+pub(super) async fn stopped(shared: &Shared, link: &Link, stopped: Stopped) {
+    match stopped {
+        Stopped::Broke => {}
+        Stopped::Violated(refusal) => {
+            shared
+                .tell(NetEvent::Violated {
+                    link: link.id,
+                    node: link.node,
+                    refusal: refusal.clone(),
+                })
+                .await;
+            link.part(refusal, Manner::AtOnce);
+        }
+    }
+}
+
+async fn tell(shared: &Shared, event: NetEvent) -> Result<(), End> {
+    if shared.tell(event).await {
+        Ok(())
+    } else {
+        Err(End::Inbox)
+    }
+}
+
+fn unknown(number: u8, way: &str) -> Stopped {
+    Stopped::Violated(Refusal::about(
+        RefusalCode::UnknownKind,
+        format!("a stream of kind {number}, {way}"),
+    ))
+}

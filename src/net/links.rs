@@ -1,0 +1,229 @@
+//! Links: the connections that stand, and what all of them share.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SetOnce, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    config::Timing,
+    event::NetEvent,
+    streams::row,
+    tls::Credentials,
+    writer::{NotQueued, Queue, Waiting},
+};
+use crate::{
+    log::{NodeId, Rules},
+    protocol::{frame::StreamKind, input::LinkId, refusal::Refusal},
+};
+
+/// What all connections of an endpoint share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) events: mpsc::Sender<NetEvent>,
+    pub(super) rules: Rules,
+    pub(super) timing: Timing,
+    pub(super) credentials: Credentials,
+    pub(super) links: Links,
+    /// No new connections from here on.
+    pub(super) closing: CancellationToken,
+    /// Nothing at all from here on: whoever waits for the inbox gives up.
+    pub(super) stop: CancellationToken,
+}
+
+impl Shared {
+    /// Tells the owner, and waits while its inbox is full. Says whether there is still somebody to tell.
+    pub(super) async fn tell(&self, event: NetEvent) -> bool {
+        tokio::select! {
+            biased;
+            sent = self.events.send(event) => sent.is_ok(),
+            () = self.stop.cancelled() => false,
+        }
+    }
+}
+
+/// The links that stand, by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    last: AtomicU64,
+    open: Mutex<BTreeMap<LinkId, Arc<Link>>>,
+}
+
+impl Links {
+    /// Takes a connection in, under an id that no other one ever had.
+    pub(super) fn add(&self, quic: quinn::Connection, node: NodeId) -> (Arc<Link>, Mouth) {
+        let id = LinkId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let (link, mouth) = Link::new(id, quic, node);
+        let link = Arc::new(link);
+        self.lock().insert(id, Arc::clone(&link));
+        (link, mouth)
+    }
+
+    pub(super) fn remove(&self, id: LinkId) {
+        self.lock().remove(&id);
+    }
+
+    pub(super) fn find(&self, id: LinkId) -> Option<Arc<Link>> {
+        self.lock().get(&id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Link>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LinkId, Arc<Link>>> {
+        // Nothing that is done under this lock can leave the map half changed.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection, as all its tasks see it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    /// Whom TLS has proved at the other end.
+    pub(super) node: NodeId,
+    pub(super) quic: quinn::Connection,
+    pub(super) control: Queue,
+    pub(super) balance: Queue,
+    pub(super) thought: Queue,
+    /// How many catch-up streams we may still open: as many as the other side reads at a time.
+    pub(super) catch_up_out: Arc<Semaphore>,
+    /// How many catch-up streams of the other side we still read at a time.
+    pub(super) catch_up_in: Semaphore,
+    /// Set when the owner has admitted it.
+    pub(super) admitted: SetOnce<()>,
+    /// Set when its control stream stands.
+    pub(super) controlled: SetOnce<()>,
+    /// Set when we begin to end it.
+    pub(super) parting: SetOnce<Parting>,
+    /// Cancelled when nothing that the peer says counts any more.
+    pub(super) deaf: CancellationToken,
+    /// Whether the peer's thought stream was opened, and its balance-sync stream: there is only one of each.
+    thought_heard: AtomicBool,
+    balance_heard: AtomicBool,
+    /// The refusal that the peer told us on its control stream.
+    pub(super) refused: OnceLock<Refusal>,
+    /// Why we gave it up, where it was nobody's decision.
+    pub(super) broken: OnceLock<&'static str>,
+    full: mpsc::Sender<StreamKind>,
+}
+
+/// How a link is ended by us.
+#[derive(Clone, Debug)]
+pub(super) struct Parting {
+    /// What the other side is told.
+    pub(super) refusal: Refusal,
+    /// What comes first.
+    pub(super) manner: Manner,
+}
+
+/// What comes before a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Nothing: what is queued is dropped, what comes is not heard.
+    AtOnce,
+    /// What is queued is sent first.
+    Flushed,
+}
+
+/// The ends of a link's queues that its writers empty.
+#[derive(Debug)]
+pub(super) struct Mouth {
+    pub(super) control: Waiting,
+    pub(super) balance: Waiting,
+    pub(super) thought: Waiting,
+    /// The kinds of frames that did not fit.
+    pub(super) full: mpsc::Receiver<StreamKind>,
+}
+
+impl Link {
+    fn new(id: LinkId, quic: quinn::Connection, node: NodeId) -> (Self, Mouth) {
+        let (control, control_waiting) = Queue::new(StreamKind::Control);
+        let (balance, balance_waiting) = Queue::new(StreamKind::BalanceSync);
+        let (thought, thought_waiting) = Queue::new(StreamKind::Thought);
+        // Three kinds can be full; once each is told, telling it again says nothing new.
+        let (full, full_told) = mpsc::channel(3);
+        let catch_ups = usize::try_from(row(StreamKind::CatchUp).incoming_max).unwrap_or(1);
+        let link = Self {
+            id,
+            node,
+            quic,
+            control,
+            balance,
+            thought,
+            catch_up_out: Arc::new(Semaphore::new(catch_ups)),
+            catch_up_in: Semaphore::new(catch_ups),
+            admitted: SetOnce::new(),
+            controlled: SetOnce::new(),
+            parting: SetOnce::new(),
+            deaf: CancellationToken::new(),
+            thought_heard: AtomicBool::new(false),
+            balance_heard: AtomicBool::new(false),
+            refused: OnceLock::new(),
+            broken: OnceLock::new(),
+            full,
+        };
+        let mouth = Mouth {
+            control: control_waiting,
+            balance: balance_waiting,
+            thought: thought_waiting,
+            full: full_told,
+        };
+        (link, mouth)
+    }
+
+    /// The other end; IPv4 never in IPv6 clothes.
+    pub(super) fn address(&self) -> SocketAddr {
+        canonical(self.quic.remote_address())
+    }
+
+    /// Begins to end the link. Only the first time counts.
+    pub(super) fn part(&self, refusal: Refusal, manner: Manner) {
+        drop(self.parting.set(Parting { refusal, manner }));
+    }
+
+    /// Gives the link up at once, because something broke that is nobody's decision.
+    pub(super) fn give_up(&self, why: &'static str) {
+        self.broken.get_or_init(|| why);
+        self.quic.close(quinn::VarInt::from_u32(0), b"");
+    }
+
+    /// Queues a frame; where it does not fit, the owner hears of it from the link's own task, so that the
+    /// caller, who is the one that empties the inbox, never waits for it.
+    pub(super) fn push_or_tell(&self, kind: StreamKind, queue: &Queue, frame: Bytes) {
+        match queue.push(frame) {
+            // A link that is ending tells so by itself.
+            Ok(()) | Err(NotQueued::Gone) => {}
+            Err(NotQueued::Full) => drop(self.full.try_send(kind)),
+        }
+    }
+
+    /// Claims the peer's only thought stream; false where it was claimed before.
+    pub(super) fn claim_thought(&self) -> bool {
+        !self.thought_heard.swap(true, Ordering::Relaxed)
+    }
+
+    /// Claims the peer's only balance-sync stream; false where it was claimed before.
+    pub(super) fn claim_balance(&self) -> bool {
+        !self.balance_heard.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// The address in the form in which addresses are compared: a dual-stack socket sees IPv4 peers as `::ffff:a.b.c.d`.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {
+            SocketAddr::new(address.ip().to_canonical(), address.port())
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => address,
+    }
+}

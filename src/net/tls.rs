@@ -1,0 +1,318 @@
+//! TLS: who the other side is. The key in its certificate is its name, and the handshake's signature proves that it
+//! holds that key; both are checked here, by both sides, and nothing else in a certificate is believed.
+
+use std::sync::{Arc, OnceLock};
+
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use rustls::{
+    CertificateError as TlsCertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
+    OtherError, ServerConfig, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms,
+        aws_lc_rs::{default_provider, kx_group},
+        verify_tls13_signature,
+    },
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
+    server::{
+        NoServerSessionStorage, ParsedCertificate,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::TLS13,
+};
+
+use super::certificates::{CertificateError, NodeCertificate};
+use crate::log::{Identity, NodeId};
+
+/// What both sides must say they speak. A new version of the protocol has a new one.
+pub const ALPN: &[u8] = b"cogmesh/1";
+
+/// The label of the TLS exporter that a hardware claim is signed over.
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-cogmesh-v1";
+
+/// The DER of an Ed25519 public key up to the key itself (RFC 8410): the only algorithm that a node id can have.
+const SPKI_PREFIX: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+
+/// Why a certificate is not one of a node that we want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    /// It is no X.509 certificate of version 3.
+    #[error("its certificate can't be read")]
+    Unreadable,
+    /// Its key is none of Ed25519.
+    #[error("its certificate holds no Ed25519 key")]
+    NotEd25519,
+    /// Its key is one that no honest node has.
+    #[error("its key is weak")]
+    WeakKey,
+    /// Other certificates came with it; a node has only one.
+    #[error("it sent more than one certificate")]
+    Chain,
+    /// It is another node than the one that was asked for.
+    #[error("another node answers there: {found}, not {wanted}")]
+    WrongNode {
+        /// Who was asked for.
+        wanted: NodeId,
+        /// Who answers.
+        found: NodeId,
+    },
+    /// It is this node's own key.
+    #[error("this node itself answers there, or a copy of it with the same key")]
+    Ourselves,
+    /// The handshake is not signed with the certificate's key: somebody shows a certificate that is not theirs.
+    #[error("it does not hold the key of the certificate that it shows")]
+    NotItsKey,
+}
+
+/// Where a handshake's verifier leaves what it found wrong, as a sentence of ours instead of a TLS alert.
+pub(super) type Found = Arc<OnceLock<CertificateFault>>;
+
+/// What every handshake of this node needs.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    node: NodeId,
+    provider: Arc<CryptoProvider>,
+    resolver: Arc<SingleCertAndKey>,
+}
+
+/// TLS can't be set up with this key: a fault of this process. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// There is no certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The TLS library refuses its configuration.
+    #[error("TLS can't be set up")]
+    Rustls(#[from] Error),
+    /// The TLS library lacks the cipher suite that QUIC begins with.
+    #[error("TLS can't be set up for QUIC")]
+    Suite(#[from] NoInitialCipherSuite),
+}
+
+impl Credentials {
+    pub(super) fn new(identity: &Identity) -> Result<Self, TlsError> {
+        let mut provider = default_provider();
+        // Said here and not left to a feature of the crate: which exchange comes first must not depend on
+        // what some other dependency switches on.
+        provider.kx_groups = vec![kx_group::X25519MLKEM768, kx_group::X25519];
+        let document = identity.pkcs8_der().map_err(|_| CertificateError::Key)?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(document));
+        let certificate = NodeCertificate::self_signed(identity)?;
+        let certified = CertifiedKey::from_der(vec![certificate.to_rustls()], key, &provider)?;
+        Ok(Self {
+            node: identity.node_id(),
+            provider: Arc::new(provider),
+            resolver: Arc::new(SingleCertAndKey::from(certified)),
+        })
+    }
+
+    /// For one connection that somebody else opens.
+    pub(super) fn accepting(&self) -> Result<(Arc<QuicServerConfig>, Found), TlsError> {
+        let verifier = self.verifier(None);
+        let found = Arc::clone(&verifier.found);
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::clone(&self.resolver) as _);
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // No 0-RTT, no tickets, no resumption: each would let a connection stand without the checks of this file.
+        config.max_early_data_size = 0;
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok((Arc::new(QuicServerConfig::try_from(config)?), found))
+    }
+
+    /// For one connection that we open, to that node where we know whom we want.
+    pub(super) fn dialling(
+        &self,
+        expect: Option<NodeId>,
+    ) -> Result<(Arc<QuicClientConfig>, Found), TlsError> {
+        let verifier = self.verifier(expect);
+        let found = Arc::clone(&verifier.found);
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::clone(&self.resolver) as _);
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.enable_early_data = false;
+        config.resumption = Resumption::disabled();
+        config.enable_sni = false;
+        Ok((Arc::new(QuicClientConfig::try_from(config)?), found))
+    }
+
+    fn verifier(&self, expect: Option<NodeId>) -> Verifier {
+        Verifier {
+            algorithms: self.provider.signature_verification_algorithms,
+            own: self.node,
+            expect,
+            found: Found::default(),
+        }
+    }
+}
+
+/// Who the other side of a finished handshake is.
+pub(super) fn peer_of(connection: &quinn::Connection) -> Result<NodeId, CertificateFault> {
+    let identity = connection.peer_identity().ok_or(CertificateFault::Unreadable)?;
+    let chain = identity
+        .downcast::<Vec<CertificateDer<'static>>>()
+        .map_err(|_| CertificateFault::Unreadable)?;
+    let (certificate, rest) = chain.split_first().ok_or(CertificateFault::Unreadable)?;
+    node_of(certificate, rest)
+}
+
+/// The TLS exporter of a finished handshake.
+pub(super) fn exporter_of(connection: &quinn::Connection) -> Option<[u8; 32]> {
+    let mut exporter = [0; 32];
+    connection
+        .export_keying_material(&mut exporter, EXPORTER_LABEL, b"")
+        .ok()?;
+    Some(exporter)
+}
+
+/// The node whose certificate that is. Whether the other side holds its key, only the handshake's signature says.
+///
+/// # Errors
+/// What is wrong with it. Its dates are not looked at: in an open federation no identity depends on a clock.
+pub fn node_of(
+    certificate: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> Result<NodeId, CertificateFault> {
+    if !intermediates.is_empty() {
+        return Err(CertificateFault::Chain);
+    }
+    let parsed = ParsedCertificate::try_from(certificate).map_err(|_| CertificateFault::Unreadable)?;
+    let spki = parsed.subject_public_key_info();
+    let key = spki
+        .as_ref()
+        .strip_prefix(&SPKI_PREFIX)
+        .ok_or(CertificateFault::NotEd25519)?;
+    let key = <[u8; 32]>::try_from(key).map_err(|_| CertificateFault::NotEd25519)?;
+    NodeId::from_key(key).map_err(|_| CertificateFault::WeakKey)
+}
+
+/// Both sides' verifier.
+#[derive(Debug)]
+struct Verifier {
+    algorithms: WebPkiSupportedAlgorithms,
+    own: NodeId,
+    expect: Option<NodeId>,
+    found: Found,
+}
+
+impl Verifier {
+    fn check(&self, certificate: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Result<(), Error> {
+        let node = node_of(certificate, rest).map_err(|fault| self.refuse(fault))?;
+        match self.expect {
+            Some(wanted) if wanted != node => {
+                Err(self.refuse(CertificateFault::WrongNode { wanted, found: node }))
+            }
+            _ if node == self.own => Err(self.refuse(CertificateFault::Ourselves)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Without this check anybody could show anybody's certificate: `tests/net` proves that it is what stops them.
+    fn check_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if signed.scheme != SignatureScheme::ED25519 {
+            return Err(self.refuse(CertificateFault::NotEd25519));
+        }
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+            .inspect_err(|_| drop(self.refuse(CertificateFault::NotItsKey)))
+    }
+
+    fn refuse(&self, fault: CertificateFault) -> Error {
+        let fault = *self.found.get_or_init(|| fault);
+        Error::InvalidCertificate(TlsCertificateError::Other(OtherError(Arc::new(fault))))
+    }
+}
+
+/// There is no TLS 1.2 here, not even compiled; the traits ask for it all the same.
+fn no_tls12() -> Error {
+    Error::General("TLS 1.2 is never spoken".to_owned())
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check(end_entity, intermediates)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(end_entity, intermediates)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}

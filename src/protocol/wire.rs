@@ -1,0 +1,284 @@
+//! Wire: frames as bytes and back. The only file that knows bincode.
+//!
+//! A frame is a length (u32) and that many bytes: a kind (u32), then the fields in the order of the types in `mirror.rs`, integers
+//! little-endian and of fixed width, a list as its length (u64) and its elements, an option as 0 or 1 (u8) and its value.
+//! No value has two encodings, so what decodes is written again as the same bytes. What comes from outside is never
+//! believed about a length: every list has a bound of its own, and byte strings are borrowed from the frame, not copied.
+//!
+//! Of a segment's head only the signature travels: author, seq and hash are the last entry's, and can't contradict it.
+
+mod bounded;
+mod mirror;
+
+use bincode::{
+    config::{Configuration, Fixint, Limit, LittleEndian},
+    serde::{borrow_decode_from_slice, encode_into_std_write},
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use self::{
+    bounded::{Blob, Bounded},
+    mirror::{WireBalance, WireControl, WireEntry, WireHello, WireReport, WireSegment, halves, whole},
+};
+use super::{
+    frame::{BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, PROTOCOL_VERSION},
+    refusal::{Refusal, RefusalCode},
+};
+use crate::{
+    ledger::types::{Millis, Seq},
+    log::{
+        FederationId, Head, NodeId, SEGMENT_ENTRIES_MAX, Segment, SegmentFault,
+        entry::{HEADER_BYTES_MAX, HeaderFault},
+        identity::KeyFault,
+    },
+};
+
+/// The longest frame, without its length.
+pub const FRAME_BYTES_MAX: usize = 262_144;
+/// Bytes of a frame's length.
+pub const LENGTH_BYTES: usize = 4;
+/// Headers and contents of so many bytes (`Entry::byte_len`), in at most [`SEGMENT_ENTRIES_MAX`] entries, certainly fit.
+pub const SEGMENT_BYTES_MAX: usize =
+    FRAME_BYTES_MAX - KIND_BYTES - COUNT_BYTES - SIGNATURE_BYTES - ENTRIES_BYTES;
+
+const KIND_BYTES: usize = 4;
+const COUNT_BYTES: usize = 8;
+const SIGNATURE_BYTES: usize = 64;
+/// What entries need besides their bytes: two lengths and the option's byte each.
+const ENTRIES_BYTES: usize = SEGMENT_ENTRIES_MAX * (2 * COUNT_BYTES + 1);
+
+const _: () = assert!(SEGMENT_ENTRIES_MAX * HEADER_BYTES_MAX <= SEGMENT_BYTES_MAX);
+const _: () = assert!(KIND_BYTES + COUNT_BYTES + HEADS_PER_FRAME_MAX * 176 <= FRAME_BYTES_MAX);
+
+/// The limit counts what a frame claims, not only what it has, so that a claimed length is refused before it is kept.
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<FRAME_BYTES_MAX>> = bincode::config::standard()
+    .with_fixed_int_encoding()
+    .with_limit::<FRAME_BYTES_MAX>();
+
+/// Why bytes are not a frame, or a value does not fit one. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireFault {
+    /// Longer than a frame may be.
+    #[error("{bytes} bytes, {FRAME_BYTES_MAX} allowed")]
+    TooLarge {
+        /// How many.
+        bytes: usize,
+    },
+    /// The bytes are no frame: too few, too many, or a value out of its range.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// A kind of frame, or a reason of a refusal, that this version does not know.
+    #[error("a frame of kind {0}")]
+    UnknownKind(u32),
+    /// A Hello of another version, whose fields are not ours.
+    #[error("version {0} there, version {PROTOCOL_VERSION} here")]
+    Version(u16),
+    /// A key that no node may have.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// An entry's header that is none.
+    #[error(transparent)]
+    Header(#[from] HeaderFault),
+    /// Entries that are no segment.
+    #[error(transparent)]
+    Segment(#[from] SegmentFault),
+}
+
+impl WireFault {
+    /// What the sender of such a frame is told.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        let code = match self {
+            Self::TooLarge { .. } => RefusalCode::FrameTooLarge,
+            Self::UnknownKind(_) => RefusalCode::UnknownKind,
+            Self::Version(_) => RefusalCode::Version,
+            Self::Malformed(_) | Self::Key(_) | Self::Header(_) | Self::Segment(_) => RefusalCode::Malformed,
+        };
+        Refusal::about(code, self)
+    }
+}
+
+/// A control frame with its length before it.
+///
+/// # Errors
+/// It does not fit a frame, or a field is longer than it may be; none that this node makes does.
+pub fn encode_control(frame: &ControlFrame) -> Result<Bytes, WireFault> {
+    match frame {
+        ControlFrame::Hello(hello) => {
+            let record = hello.record.to_bytes();
+            encode(&WireControl::Hello(WireHello::new(hello, &record)?))
+        }
+        ControlFrame::Admitted(hello) => {
+            let record = hello.record.to_bytes();
+            encode(&WireControl::Admitted(WireHello::new(hello, &record)?))
+        }
+        ControlFrame::Refused(refusal) => {
+            let about = Blob::new(refusal.about.as_bytes())?;
+            encode(&WireControl::Refused {
+                code: refusal.code.number(),
+                about,
+            })
+        }
+        ControlFrame::Ping { number, clock } => encode(&WireControl::Ping {
+            number: *number,
+            clock: clock.0,
+        }),
+        ControlFrame::Pong { number, clock } => encode(&WireControl::Pong {
+            number: *number,
+            clock: clock.0,
+        }),
+    }
+}
+
+/// A control frame from its bytes, which come without their length.
+///
+/// # Errors
+/// They are none.
+pub fn decode_control(bytes: &[u8]) -> Result<ControlFrame, WireFault> {
+    let frame =
+        decode::<WireControl<'_>>(bytes, WireControl::KINDS).map_err(|fault| other_version(bytes, fault))?;
+    Ok(match frame {
+        WireControl::Hello(hello) => ControlFrame::Hello(Box::new(hello.read()?)),
+        WireControl::Admitted(hello) => ControlFrame::Admitted(Box::new(hello.read()?)),
+        WireControl::Refused { code, about } => {
+            let unknown = WireFault::UnknownKind(u32::from(code));
+            let code = RefusalCode::from_number(u64::from(code)).ok_or(unknown)?;
+            let about =
+                str::from_utf8(about.0).map_err(|_| WireFault::Malformed("a refusal that is no text"))?;
+            ControlFrame::Refused(Refusal {
+                code,
+                about: about.to_owned(),
+            })
+        }
+        WireControl::Ping { number, clock } => ControlFrame::Ping {
+            number,
+            clock: Millis(clock),
+        },
+        WireControl::Pong { number, clock } => ControlFrame::Pong {
+            number,
+            clock: Millis(clock),
+        },
+    })
+}
+
+/// A balance-sync frame with its length before it.
+///
+/// # Errors
+/// It has more heads than a frame may have.
+pub fn encode_balance(frame: &BalanceFrame) -> Result<Bytes, WireFault> {
+    encode(&match frame {
+        BalanceFrame::Heads(reports) => {
+            WireBalance::Heads(Bounded::new(reports.iter().map(WireReport::new).collect())?)
+        }
+        BalanceFrame::Want { author, from } => WireBalance::Want {
+            author: *author.as_bytes(),
+            from: from.0,
+        },
+    })
+}
+
+/// A balance-sync frame from its bytes, which come without their length.
+///
+/// # Errors
+/// They are none.
+pub fn decode_balance(bytes: &[u8]) -> Result<BalanceFrame, WireFault> {
+    Ok(match decode(bytes, WireBalance::KINDS)? {
+        WireBalance::Heads(reports) => BalanceFrame::Heads(
+            reports
+                .0
+                .into_iter()
+                .map(WireReport::read)
+                .collect::<Result<_, _>>()?,
+        ),
+        WireBalance::Want { author, from } => BalanceFrame::Want {
+            author: NodeId::from_key(author)?,
+            from: Seq(from),
+        },
+    })
+}
+
+/// A segment with its length before it.
+///
+/// # Errors
+/// It does not fit a frame: whoever makes segments keeps to [`SEGMENT_BYTES_MAX`].
+pub fn encode_segment(segment: &Segment) -> Result<Bytes, WireFault> {
+    let entries = segment
+        .entries()
+        .iter()
+        .map(WireEntry::new)
+        .collect::<Result<_, _>>()?;
+    let signature = halves(&segment.head().signature);
+    encode(&WireSegment::Segment {
+        entries: Bounded::new(entries)?,
+        signature,
+    })
+}
+
+/// A segment from its bytes, which come without their length: sound in form, and not yet checked against keys.
+///
+/// # Errors
+/// They are none; [`WireFault::Segment`] where they are entries that don't make a segment.
+pub fn decode_segment(bytes: &[u8], federation: &FederationId) -> Result<Segment, WireFault> {
+    let WireSegment::Segment { entries, signature } = decode(bytes, WireSegment::KINDS)?;
+    let entries = entries
+        .0
+        .into_iter()
+        .map(|entry| entry.read(federation))
+        .collect::<Result<Vec<_>, _>>()?;
+    let last = entries.last().ok_or(SegmentFault::Empty)?;
+    let head = Head {
+        author: last.author(),
+        seq: last.seq(),
+        hash: last.hash(),
+        signature: whole(signature),
+    };
+    Ok(Segment::new(entries, head)?)
+}
+
+fn encode(frame: &impl Serialize) -> Result<Bytes, WireFault> {
+    let mut bytes = vec![0; LENGTH_BYTES];
+    encode_into_std_write(frame, &mut bytes, CONFIG)
+        .map_err(|_| WireFault::Malformed("a value that has no bytes"))?;
+    let length = bytes.len() - LENGTH_BYTES;
+    let written = u32::try_from(length).ok().filter(|_| length <= FRAME_BYTES_MAX);
+    let written = written.ok_or(WireFault::TooLarge { bytes: length })?;
+    if let Some(place) = bytes.first_chunk_mut::<LENGTH_BYTES>() {
+        *place = written.to_le_bytes();
+    }
+    Ok(Bytes::from(bytes))
+}
+
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], kinds: u32) -> Result<T, WireFault> {
+    if bytes.len() > FRAME_BYTES_MAX {
+        return Err(WireFault::TooLarge { bytes: bytes.len() });
+    }
+    let kind = bytes
+        .first_chunk::<KIND_BYTES>()
+        .ok_or(WireFault::Malformed("a frame without a kind"))?;
+    let kind = u32::from_le_bytes(*kind);
+    if kind >= kinds {
+        return Err(WireFault::UnknownKind(kind));
+    }
+    let (value, used) = borrow_decode_from_slice(bytes, CONFIG)
+        .map_err(|_| WireFault::Malformed("bytes that are no frame"))?;
+    if used != bytes.len() {
+        return Err(WireFault::Malformed("a frame with bytes left over"));
+    }
+    Ok(value)
+}
+
+/// A Hello that does not decode is named for its version, where that differs: the two nodes should hear
+/// "update", not "garbage". The version stands right behind the kind, and always will.
+fn other_version(bytes: &[u8], fault: WireFault) -> WireFault {
+    let hello = matches!(bytes, [0 | 1, 0, 0, 0, ..]);
+    match (fault, bytes.get(KIND_BYTES..).and_then(|rest| rest.first_chunk())) {
+        (WireFault::Malformed(_), Some(version)) if hello && *version != PROTOCOL_VERSION.to_le_bytes() => {
+            WireFault::Version(u16::from_le_bytes(*version))
+        }
+        (fault, _) => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests;
