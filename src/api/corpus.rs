@@ -7,24 +7,22 @@ use tokio::task::spawn_blocking;
 
 use super::{error::Fault, json, submit, views};
 use crate::{
+    ledger::account::Account,
     ledger::{
-        economy::{SessionThought, sessions},
+        economy::{SessionThought, economics, per_minute_ppm, sessions},
         fold::{Facts, Outcome, fold},
         layers::{self, LayerReport},
         policy::Policy,
-        types::{Millis, Seq},
+        types::{MicroAtp, Millis, Seq},
     },
     log::{Body, Header, NodeId, SessionName, Thought, books::StoredEntry},
-    ledger::account::Account,
     node::Handle,
     protocol::input::View,
-    store::{Store, StoreError, StoredThought, ThoughtQuery},
+    store::{Rates, Store, StoreError, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
 };
 
-/// How many thoughts are sent where the question names no number.
-pub const LIMIT_DEFAULT: usize = 100;
-/// Most thoughts that are sent: as many as a corpus holds.
-pub const LIMIT_MAX: usize = 10_000;
+/// Rates are taken over this hour at most, and never over longer than the node has been running.
+const RATES_MS_MAX: u64 = 3_600_000;
 /// Bytes of entries that are read at a time while a log is folded again.
 const REFOLD_BYTES: usize = 1 << 20;
 
@@ -39,7 +37,7 @@ pub struct Wanted {
     /// Not older than that: milliseconds since the Unix epoch, as their authors wrote them.
     pub since: Option<u64>,
     /// The newest of them, so many.
-    pub limit: Option<usize>,
+    pub limit: Option<u32>,
 }
 
 /// Which thought is to be explained.
@@ -64,17 +62,28 @@ pub async fn thoughts(handle: &Handle, wanted: Wanted) -> Result<Vec<json::Thoug
 }
 
 fn query(view: &View, wanted: Wanted) -> Result<ThoughtQuery, Fault> {
-    let limit = wanted.limit.unwrap_or(LIMIT_DEFAULT);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Fault::bad_request("bad_limit", format!("a limit is 1 to {LIMIT_MAX}, not {limit}")));
+    let limit = wanted.limit.unwrap_or(ThoughtQuery::default().limit);
+    if limit == 0 || limit > THOUGHTS_MAX {
+        return Err(Fault::bad_request(
+            "bad_limit",
+            format!("a limit is 1 to {THOUGHTS_MAX}, not {limit}"),
+        ));
     }
     let session = wanted.session.as_deref().map(SessionName::new).transpose();
     let session = session.map_err(|fault| Fault::bad_request("bad_session", fault.to_string()))?;
-    let author = wanted.author.map(|meant| views::find_author(view, &meant)).transpose()?;
-    Ok(ThoughtQuery { session, author, since: wanted.since.map(Millis), limit: Some(limit) })
+    let author = wanted
+        .author
+        .map(|meant| views::find_author(view, &meant))
+        .transpose()?;
+    Ok(ThoughtQuery {
+        session,
+        author,
+        since: wanted.since.map(Millis),
+        limit,
+    })
 }
 
-fn thought(view: &View, row: StoredThought) -> json::Thought {
+fn thought(view: &View, row: ThoughtRow) -> json::Thought {
     json::Thought {
         author: row.author.to_text(),
         name: name_of(view, row.author),
@@ -91,7 +100,9 @@ fn thought(view: &View, row: StoredThought) -> json::Thought {
 }
 
 fn name_of(view: &View, author: NodeId) -> String {
-    view.authors.get(&author).map_or_else(|| author.short(), |author| author.name.clone())
+    view.authors
+        .get(&author)
+        .map_or_else(|| author.short(), |author| author.name.clone())
 }
 
 /// Every session of the corpus, by name.
@@ -100,14 +111,20 @@ fn name_of(view: &View, author: NodeId) -> String {
 /// Where the store can't be read.
 pub async fn all_sessions(handle: &Handle) -> Result<Vec<json::Session>, Fault> {
     let view = handle.view().await?;
-    let query = ThoughtQuery { limit: Some(LIMIT_MAX), ..ThoughtQuery::default() };
+    let query = ThoughtQuery {
+        limit: THOUGHTS_MAX,
+        ..ThoughtQuery::default()
+    };
     let rows = read(handle, move |store| store.thoughts(&query)).await?;
     let ids: Vec<String> = rows.iter().map(|row| row.author.to_text()).collect();
     let thoughts = rows.iter().zip(&ids).map(|(row, id)| SessionThought {
         session: row.session.as_str(),
         author: id,
         mode: row.mode.name(),
-        hardware: view.authors.get(&row.author).map_or("unknown", |author| author.book.hardware.name()),
+        hardware: view
+            .authors
+            .get(&row.author)
+            .map_or("unknown", |author| author.book.hardware.name()),
         coherence: row.coherence,
         weight: row.weight,
     });
@@ -122,6 +139,36 @@ pub async fn all_sessions(handle: &Handle) -> Result<Vec<json::Session>, Fault> 
     Ok(sessions(thoughts).into_iter().map(session).collect())
 }
 
+/// The balances of the federation in a few numbers.
+///
+/// # Errors
+/// Where the store can't be read.
+pub async fn federation_economics(handle: &Handle) -> Result<json::Economics, Fault> {
+    let view = handle.view().await?;
+    let span_ms = u64::try_from(handle.uptime().as_millis())
+        .unwrap_or(u64::MAX)
+        .min(RATES_MS_MAX);
+    let since = Millis(views::now().0.saturating_sub(span_ms));
+    let Rates { rewards, penalties } = read(handle, move |store| store.rates(since)).await?;
+    let balances: Vec<MicroAtp> = view
+        .authors
+        .values()
+        .map(|author| author.book.account.balance)
+        .collect();
+    let numbers = economics(&balances);
+    Ok(json::Economics {
+        total_uatp: numbers.total.0,
+        mean_uatp: numbers.mean.0,
+        min_uatp: numbers.min.0,
+        max_uatp: numbers.max.0,
+        gini_ppm: numbers.gini.0,
+        nodes: balances.len(),
+        balances: views::balances(&view),
+        rewards_per_min_ppm: per_minute_ppm(rewards, span_ms),
+        penalties_per_min_ppm: per_minute_ppm(penalties, span_ms),
+    })
+}
+
 /// Why a thought got its verdict: its author's log is folded again up to it, and the layers tell what they saw.
 ///
 /// # Errors
@@ -132,7 +179,10 @@ pub async fn explain(handle: &Handle, wanted: Explained) -> Result<json::Explana
         Some(meant) => views::find_author(&view, &meant)?,
         None => handle.about().id,
     };
-    let last = view.authors.get(&author).map_or(Seq::GENESIS, |known| known.book.seq());
+    let last = view
+        .authors
+        .get(&author)
+        .map_or(Seq::GENESIS, |known| known.book.seq());
     let seq = wanted.seq.map_or(last, Seq);
     if seq > last {
         let message = format!("the log ends at entry {last}; there is no entry {seq}");
@@ -169,9 +219,13 @@ fn refold(store: &dyn Store, policy: &Policy, author: NodeId, seq: Seq) -> Resul
             return Ok(None);
         }
         for entry in &stored {
-            let Some(header) = parse(entry, next) else { return Ok(None) };
+            let Some(header) = parse(entry, next) else {
+                return Ok(None);
+            };
             match (header.body, &mut account) {
-                (Body::Genesis(genesis), None) => account = Some(Account::open(policy, genesis.level, header.time)),
+                (Body::Genesis(genesis), None) => {
+                    account = Some(Account::open(policy, genesis.level, header.time))
+                }
                 (Body::Thought(thought), Some(account)) if next == seq => {
                     return Ok(case(policy, account.clone(), header.time, thought));
                 }
@@ -188,11 +242,17 @@ fn refold(store: &dyn Store, policy: &Policy, author: NodeId, seq: Seq) -> Resul
 }
 
 fn parse(entry: &StoredEntry, seq: Seq) -> Option<Header> {
-    Header::parse(&entry.header).ok().filter(|header| header.seq == seq)
+    Header::parse(&entry.header)
+        .ok()
+        .filter(|header| header.seq == seq)
 }
 
 const fn facts(time: Millis, thought: &Thought) -> Facts {
-    Facts { time, content_bytes: thought.content_bytes, features: thought.features }
+    Facts {
+        time,
+        content_bytes: thought.content_bytes,
+        features: thought.features,
+    }
 }
 
 fn case(policy: &Policy, before: Account, time: Millis, thought: Thought) -> Option<Case> {
@@ -201,7 +261,14 @@ fn case(policy: &Policy, before: Account, time: Millis, thought: Thought) -> Opt
     let mut after = before;
     fold(policy, &mut after, &facts).ok()?;
     let weight_ppm = after.weight(policy).0;
-    Some(Case { time, thought, outcome, reports, after, weight_ppm })
+    Some(Case {
+        time,
+        thought,
+        outcome,
+        reports,
+        after,
+        weight_ppm,
+    })
 }
 
 fn explanation(name: String, author: NodeId, seq: Seq, case: Case) -> json::Explanation {
@@ -230,7 +297,11 @@ fn layer(report: LayerReport) -> json::Layer {
     json::Layer {
         number: report.layer.number(),
         layer: report.layer.name().to_owned(),
-        inputs: report.inputs.into_iter().map(|(name, value)| (name.to_owned(), narrow(value))).collect(),
+        inputs: report
+            .inputs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), narrow(value)))
+            .collect(),
         threshold: report.threshold.map(narrow),
         outcome: report.effect.name().to_owned(),
         delta_uatp: report.delta.0,
@@ -247,6 +318,8 @@ async fn read<T: Send + 'static>(
     match spawn_blocking(move || question(&*store)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Fault::internal(format!("the store can't be read: {error}"))),
-        Err(_) => Err(Fault::internal("reading the store failed; the node's log says more")),
+        Err(_) => Err(Fault::internal(
+            "reading the store failed; the node's log says more",
+        )),
     }
 }

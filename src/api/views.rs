@@ -1,19 +1,12 @@
 //! What a node knows, as JSON: the core's view and the shell's numbers put together. Nothing is decided here.
 
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 
 use super::{error::Fault, json};
 use crate::{
-    ledger::{
-        economy::{economics, per_minute_ppm},
-        policy::Policy,
-        types::{MicroAtp, Millis},
-    },
+    ledger::{policy::Policy, types::Millis},
     log::NodeId,
     monitor,
     node::{Handle, NodeGone},
@@ -63,7 +56,12 @@ pub fn node(handle: &Handle) -> json::Node {
 #[must_use]
 pub fn peers(handle: &Handle, view: &View) -> Vec<json::Peer> {
     let mut peers: Vec<json::Peer> = view.peers.iter().map(|peer| self::peer(handle, peer)).collect();
-    peers.sort_by(|one, other| other.verified.cmp(&one.verified).then_with(|| one.name.cmp(&other.name)));
+    peers.sort_by(|one, other| {
+        other
+            .verified
+            .cmp(&one.verified)
+            .then_with(|| one.name.cmp(&other.name))
+    });
     peers
 }
 
@@ -83,18 +81,29 @@ fn peer(handle: &Handle, peer: &PeerView) -> json::Peer {
         arch: None,
         dialled: None,
         clock_ahead_ms: None,
-        sources: peer.sources.iter().copied().map(Source::name).map(str::to_owned).collect(),
+        sources: peer
+            .sources
+            .iter()
+            .copied()
+            .map(Source::name)
+            .map(str::to_owned)
+            .collect(),
         reason: None,
     };
     match &peer.state {
         PeerState::Verified(linked) => verified(handle, linked, heard_of),
-        PeerState::Seen(reason) => json::Peer { reason: Some(reason.clone()), ..heard_of },
+        PeerState::Seen(reason) => json::Peer {
+            reason: Some(reason.clone()),
+            ..heard_of
+        },
     }
 }
 
 fn verified(handle: &Handle, linked: &VerifiedPeer, heard_of: json::Peer) -> json::Peer {
     let stats = handle.link_stats(linked.link);
-    let rtt_us = stats.as_ref().map(|stats| u64::try_from(stats.rtt.as_micros()).unwrap_or(u64::MAX));
+    let rtt_us = stats
+        .as_ref()
+        .map(|stats| u64::try_from(stats.rtt.as_micros()).unwrap_or(u64::MAX));
     json::Peer {
         address: Some(linked.address.to_string()),
         verified: true,
@@ -116,7 +125,10 @@ fn verified(handle: &Handle, linked: &VerifiedPeer, heard_of: json::Peer) -> jso
 #[must_use]
 pub fn authors(handle: &Handle, view: &View) -> Vec<json::Author> {
     let (policy, now) = (&handle.about().policy, now());
-    view.authors.iter().map(|(id, author)| self::author(policy, now, *id, author)).collect()
+    view.authors
+        .iter()
+        .map(|(id, author)| self::author(policy, now, *id, author))
+        .collect()
 }
 
 fn author(policy: &Policy, now: Millis, id: NodeId, author: &AuthorView) -> json::Author {
@@ -166,41 +178,14 @@ pub fn alerts(handle: &Handle) -> Vec<json::Alert> {
     handle.alerts().into_iter().map(alert).collect()
 }
 
-/// The balances of the federation in a few numbers.
-#[must_use]
-pub fn federation_economics(handle: &Handle, view: &View) -> json::Economics {
-    let balance = |author: &AuthorView| author.book.account.balance;
-    let amounts: Vec<MicroAtp> = view.authors.values().map(balance).collect();
-    let numbers = economics(&amounts);
-    let uptime_ms = u64::try_from(handle.uptime().as_millis()).unwrap_or(u64::MAX);
-    let counters = handle.counters();
-    let rate = |what: &str| per_minute_ppm(entries(&counters, what), uptime_ms);
-    json::Economics {
-        total_uatp: numbers.total.0,
-        mean_uatp: numbers.mean.0,
-        min_uatp: numbers.min.0,
-        max_uatp: numbers.max.0,
-        gini_ppm: numbers.gini.0,
-        nodes: amounts.len(),
-        balances: view
-            .authors
-            .iter()
-            .map(|(id, author)| json::Balance {
-                id: id.to_text(),
-                name: author.name.clone(),
-                balance_uatp: balance(author).0,
-            })
-            .collect(),
-        rewards_per_min_ppm: rate("accepted"),
-        penalties_per_min_ppm: rate("rejected"),
-    }
-}
-
-fn entries(counters: &BTreeMap<String, u64>, what: &str) -> u64 {
-    ["own", "others"]
-        .iter()
-        .filter_map(|whose| counters.get(&format!("entries_{what}_{whose}")))
-        .fold(0, |sum, count| sum.saturating_add(*count))
+/// What each author has.
+pub(super) fn balances(view: &View) -> Vec<json::Balance> {
+    let balance = |(id, author): (&NodeId, &AuthorView)| json::Balance {
+        id: id.to_text(),
+        name: author.name.clone(),
+        balance_uatp: author.book.account.balance.0,
+    };
+    view.authors.iter().map(balance).collect()
 }
 
 /// The author that a person means: by id, name, or the start of an id.
@@ -228,7 +213,11 @@ pub fn find_author(view: &View, meant: &str) -> Result<NodeId, Fault> {
         [id] => Ok(*id),
         several => Err(Fault::bad_request(
             "author_ambiguous",
-            format!("`{}` can mean {} authors; use more of the id", meant.escape_debug(), several.len()),
+            format!(
+                "`{}` can mean {} authors; use more of the id",
+                meant.escape_debug(),
+                several.len()
+            ),
         )),
     }
 }
@@ -241,8 +230,8 @@ fn unknown_author(meant: &str) -> Fault {
     Fault::not_found("author_unknown", message)
 }
 
-/// The system's time; only for showing what is frozen now. What counts is the node's own clock, in the core.
-fn now() -> Millis {
+/// The system's time; only for showing. What counts is the node's own clock, in the core.
+pub(super) fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -34,7 +34,9 @@ impl Client {
     /// For the node on that data directory.
     #[must_use]
     pub fn new(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned() }
+        Self {
+            data_dir: data_dir.to_owned(),
+        }
     }
 
     /// Asks.
@@ -82,20 +84,29 @@ impl Client {
     }
 
     fn no_node(&self) -> Failure {
-        let message = format!("no node is running on the data directory `{}`", self.data_dir.display());
-        Failure::new(Exit::NoNode, message)
-            .hint("start one with `cogmesh start`, or name the data directory of a running one with `--data-dir`")
+        let message = format!(
+            "no node is running on the data directory `{}`",
+            self.data_dir.display()
+        );
+        Failure::new(Exit::NoNode, message).hint(
+            "start one with `cogmesh start`, or name the data directory of a running one with `--data-dir`",
+        )
     }
 
     fn silent(&self) -> Failure {
-        let message = format!("the node on the data directory `{}` does not answer", self.data_dir.display());
+        let message = format!(
+            "the node on the data directory `{}` does not answer",
+            self.data_dir.display()
+        );
         Failure::new(Exit::Failed, message).hint("look at its log; what was asked may still be done")
     }
 }
 
 /// The cause as text only: a pipe that breaks here is a failure, unlike one on standard output.
 fn broken(what: &str, error: &dyn std::error::Error) -> anyhow::Error {
-    Failure::new(Exit::Failed, format!("{what}: {error}")).hint("look at the node's log; what was asked may still be done").into()
+    Failure::new(Exit::Failed, format!("{what}: {error}"))
+        .hint("look at the node's log; what was asked may still be done")
+        .into()
 }
 
 /// No socket, or one that a dead process left.
@@ -106,9 +117,15 @@ fn is_nobody(error: &io::Error) -> bool {
     )
 }
 
-async fn exchange(stream: UnixStream, method: Method, path: &str, body: Bytes) -> anyhow::Result<(StatusCode, Bytes)> {
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken("the node does not speak HTTP", &error))?;
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken("the node does not speak HTTP", &error))?;
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -120,9 +137,13 @@ async fn exchange(stream: UnixStream, method: Method, path: &str, body: Bytes) -
         let response = sender.send_request(request).await;
         let response = response.map_err(|error| broken("the node ended the connection", &error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await;
         let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
-            Ok(_) => anyhow!("the answer is longer than {ANSWER_BYTES_MAX} bytes; ask for less with `--limit`"),
+            Ok(_) => {
+                anyhow!("the answer is longer than {ANSWER_BYTES_MAX} bytes; ask for less with `--limit`")
+            }
             Err(error) => broken("the node's answer broke off", &*error),
         })?;
         drop(sender);
@@ -155,15 +176,25 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
 /// A path with a query; names and values are percent-encoded, and those without a value left out.
 #[must_use]
 pub fn query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
-    let given = parameters.iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-    let pairs: Vec<String> = given.map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
-    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+    let given = parameters
+        .iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let pairs: Vec<String> = given
+        .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
+        .collect();
+    if pairs.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", pairs.join("&"))
+    }
 }
 
 fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte))
+            }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
         encoded
@@ -177,8 +208,14 @@ mod tests {
     #[test]
     fn a_query_carries_any_text_and_leaves_out_what_is_not_asked() {
         assert_eq!(query("/v1/thoughts", &[("limit", None)]), "/v1/thoughts");
-        let parameters = [("session", Some("a b&c=é".to_owned())), ("limit", Some("5".to_owned()))];
-        assert_eq!(query("/v1/thoughts", &parameters), "/v1/thoughts?session=a%20b%26c%3D%C3%A9&limit=5");
+        let parameters = [
+            ("session", Some("a b&c=é".to_owned())),
+            ("limit", Some("5".to_owned())),
+        ];
+        assert_eq!(
+            query("/v1/thoughts", &parameters),
+            "/v1/thoughts?session=a%20b%26c%3D%C3%A9&limit=5"
+        );
     }
 
     #[test]
@@ -186,8 +223,14 @@ mod tests {
         let body = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
         let too_long = refused(StatusCode::PAYLOAD_TOO_LARGE, body("content_too_long").as_bytes());
         assert_eq!(too_long.exit(), Exit::Inadmissible);
-        assert_eq!(refused(StatusCode::BAD_REQUEST, body("bad_limit").as_bytes()).exit(), Exit::Usage);
-        assert_eq!(refused(StatusCode::NOT_FOUND, body("entry_unknown").as_bytes()).exit(), Exit::Failed);
+        assert_eq!(
+            refused(StatusCode::BAD_REQUEST, body("bad_limit").as_bytes()).exit(),
+            Exit::Usage
+        );
+        assert_eq!(
+            refused(StatusCode::NOT_FOUND, body("entry_unknown").as_bytes()).exit(),
+            Exit::Failed
+        );
         assert_eq!(refused(StatusCode::BAD_GATEWAY, b"?").exit(), Exit::Failed);
     }
 }

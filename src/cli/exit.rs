@@ -63,7 +63,11 @@ impl Failure {
     /// An error with that exit code.
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None }
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// What was asked can't be meant.
@@ -81,7 +85,10 @@ impl Failure {
     /// With what to do about it.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }
 
@@ -156,15 +163,19 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
     if causes().any(|cause| matches!(cause.downcast_ref(), Some(StartError::DataDir { .. }))) {
         return Some("choose a directory that you may write to with `--data-dir`".to_owned());
     }
-    let not_ours = |cause: &(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref(), Some(ApiError::Io { .. }))
-    };
-    causes().any(not_ours).then(|| "check the permissions of the data directory and the space on its disk".to_owned())
+    let not_ours =
+        |cause: &(dyn std::error::Error + 'static)| matches!(cause.downcast_ref(), Some(ApiError::Io { .. }));
+    causes()
+        .any(not_ours)
+        .then(|| "check the permissions of the data directory and the space on its disk".to_owned())
 }
 
 /// A transparent error hides the one inside from the chain.
 fn is_held(cause: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(cause.downcast_ref(), Some(StartError::Lock(LockError::Held { .. })))
+    matches!(
+        cause.downcast_ref(),
+        Some(StartError::Lock(LockError::Held { .. }))
+    )
 }
 
 #[cfg(test)]
@@ -183,7 +194,10 @@ mod tests {
     fn an_error_is_a_sentence_and_a_hint_with_nothing_raw_in_it() {
         let failure = Failure::new(Exit::NoNode, "no node\u{1b}[2J").hint("start one");
         assert_eq!(exit_of(&failure.clone().into()), Exit::NoNode);
-        assert_eq!(told(failure.into()), "error: no node\\u{1b}[2J\n\nhint: start one\n");
+        assert_eq!(
+            told(failure.into()),
+            "error: no node\\u{1b}[2J\n\nhint: start one\n"
+        );
     }
 
     #[test]

@@ -17,14 +17,24 @@ use crate::api::json::{Explanation, Layer};
 /// # Errors
 /// Where no node runs, there is no such thought, or the output can't be written.
 pub async fn run(args: ExplainArgs, client: &Client, mut out: Out) -> anyhow::Result<ExitCode> {
-    let path = query("/v1/explain", &[("author", args.author), ("seq", args.seq.map(|seq| seq.to_string()))]);
+    let path = query(
+        "/v1/explain",
+        &[
+            ("author", args.author),
+            ("seq", args.seq.map(|seq| seq.to_string())),
+        ],
+    );
     let explanation: Explanation = client.get(&path).await?;
     out.one(&explanation, text)?;
     Ok(Exit::Done.into())
 }
 
 fn text(explanation: &Explanation) -> String {
-    let what = explanation.layer.as_deref().map(|layer| format!(" ({})", escaped(layer))).unwrap_or_default();
+    let what = explanation
+        .layer
+        .as_deref()
+        .map(|layer| format!(" ({})", escaped(layer)))
+        .unwrap_or_default();
     let head = format!(
         "{} ({}) #{}  {}  {} / {}\n{}{what}: coherence {}, {}; after it {}, trust {}, weight {}\n",
         escaped(&explanation.name),
@@ -45,8 +55,15 @@ fn text(explanation: &Explanation) -> String {
 }
 
 fn layer(layer: &Layer) -> String {
-    let inputs: Vec<String> = layer.inputs.iter().map(|(name, value)| format!("{} {value}", escaped(name))).collect();
-    let threshold = layer.threshold.map(|threshold| format!("  threshold {threshold}")).unwrap_or_default();
+    let inputs: Vec<String> = layer
+        .inputs
+        .iter()
+        .map(|(name, value)| format!("{} {value}", escaped(name)))
+        .collect();
+    let threshold = layer
+        .threshold
+        .map(|threshold| format!("  threshold {threshold}"))
+        .unwrap_or_default();
     let mut changes = vec![];
     if layer.delta_uatp != 0 {
         changes.push(atp_change(layer.delta_uatp));
@@ -54,7 +71,11 @@ fn layer(layer: &Layer) -> String {
     if layer.delta_trust_ppm != 0 {
         changes.push(format!("trust {:+} ppm", layer.delta_trust_ppm));
     }
-    let changes = if changes.is_empty() { String::new() } else { format!("  {}", changes.join(", ")) };
+    let changes = if changes.is_empty() {
+        String::new()
+    } else {
+        format!("  {}", changes.join(", "))
+    };
     format!(
         "{} {}: {}{changes}\n    {}\n    {}{threshold}\n",
         layer.number,

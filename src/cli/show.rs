@@ -26,6 +26,21 @@ impl<W: Write> Show<W> {
         Self { out, json }
     }
 
+    /// Whether results are shown as JSON.
+    #[must_use]
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Shows a text that is for people only.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn text(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
     /// Shows one thing: as one JSON object, or as the text that `text` makes of it.
     ///
     /// # Errors
@@ -83,15 +98,16 @@ const fn is_unsafe(c: char) -> bool {
 /// Foreign text on one line, with everything written out that a terminal would act on.
 #[must_use]
 pub fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        match c {
-            '\n' => shown.push_str("\\n"),
-            '\t' => shown.push_str("\\t"),
-            c if is_unsafe(c) => shown.extend(c.escape_unicode()),
-            c => shown.push(c),
-        }
-        shown
-    })
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut shown, c| {
+            match c {
+                '\n' => shown.push_str("\\n"),
+                '\t' => shown.push_str("\\t"),
+                c if is_unsafe(c) => shown.extend(c.escape_unicode()),
+                c => shown.push(c),
+            }
+            shown
+        })
 }
 
 /// Foreign text with its line breaks, everything else written out as [`escaped`] does.
@@ -123,7 +139,10 @@ pub fn atp_change(uatp: i64) -> String {
 #[must_use]
 pub fn ratio(ppm: u32) -> String {
     let shown = Ppm(ppm / 1_000 * 1_000).to_string();
-    shown.get(..shown.len().saturating_sub(3)).unwrap_or(&shown).to_owned()
+    shown
+        .get(..shown.len().saturating_sub(3))
+        .unwrap_or(&shown)
+        .to_owned()
 }
 
 /// A number of millionths to two places: `12.50`.
@@ -197,10 +216,14 @@ pub fn table<const N: usize>(headings: [(&str, Align); N], rows: &[[String; N]])
 }
 
 fn line(cells: &[String], widths: &[usize], aligns: &[Align]) -> String {
-    let padded = cells.iter().zip(widths).zip(aligns).map(|((cell, width), align)| match align {
-        Align::Left => format!("{cell:<width$}"),
-        Align::Right => format!("{cell:>width$}"),
-    });
+    let padded = cells
+        .iter()
+        .zip(widths)
+        .zip(aligns)
+        .map(|((cell, width), align)| match align {
+            Align::Left => format!("{cell:<width$}"),
+            Align::Right => format!("{cell:>width$}"),
+        });
     let line = padded.collect::<Vec<_>>().join("  ");
     format!("{}\n", line.trim_end())
 }
@@ -208,7 +231,11 @@ fn line(cells: &[String], widths: &[usize], aligns: &[Align]) -> String {
 /// Named values one below the other, aligned.
 #[must_use]
 pub fn fields(fields: &[(&str, String)]) -> String {
-    let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let width = fields
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
     fields.iter().fold(String::new(), |mut text, (name, value)| {
         // Writing to a string can't fail.
         let _infallible = writeln!(text, "{name:<width$}  {value}");
@@ -221,7 +248,17 @@ mod tests {
     use super::*;
 
     const HOSTILE: [char; 11] = [
-        '\0', '\u{1b}', '\r', '\x7f', '\u{9b}', '\u{200b}', '\u{200f}', '\u{202e}', '\u{2067}', '\u{feff}', '\u{e0041}',
+        '\0',
+        '\u{1b}',
+        '\r',
+        '\x7f',
+        '\u{9b}',
+        '\u{200b}',
+        '\u{200f}',
+        '\u{202e}',
+        '\u{2067}',
+        '\u{feff}',
+        '\u{e0041}',
     ];
 
     #[test]
@@ -231,7 +268,11 @@ mod tests {
             assert_eq!(escaped(&text), format!("a\\u{{{:x}}}b", u32::from(c)));
             let json = json_line(&text).unwrap();
             assert!(!json.trim_end_matches('\n').contains(c), "{json:?}");
-            assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text, "the value is the same");
+            assert_eq!(
+                serde_json::from_str::<String>(&json).unwrap(),
+                text,
+                "the value is the same"
+            );
         }
         assert_eq!(escaped("意識 — ça va?"), "意識 — ça va?");
     }
@@ -244,17 +285,32 @@ mod tests {
 
     #[test]
     fn numbers_are_shown_as_people_read_them() {
-        assert_eq!((ratio(299_999), ratio(1_000_000)), ("0.299".to_owned(), "1.000".to_owned()));
-        assert_eq!((atp_change(1_500_000), atp_change(-5_000_000)), ("+1.500000 ATP".to_owned(), "-5.000000 ATP".to_owned()));
-        assert_eq!((duration(119), duration(7_199), duration(200_000)), ("119 s".into(), "119 min".into(), "2 d".into()));
+        assert_eq!(
+            (ratio(299_999), ratio(1_000_000)),
+            ("0.299".to_owned(), "1.000".to_owned())
+        );
+        assert_eq!(
+            (atp_change(1_500_000), atp_change(-5_000_000)),
+            ("+1.500000 ATP".to_owned(), "-5.000000 ATP".to_owned())
+        );
+        assert_eq!(
+            (duration(119), duration(7_199), duration(200_000)),
+            ("119 s".into(), "119 min".into(), "2 d".into())
+        );
         assert_eq!((rtt(412), rtt(3_240)), ("412 µs".to_owned(), "3.2 ms".to_owned()));
-        assert_eq!((bytes(999), bytes(4_210), bytes(1_300_000)), ("999 B".into(), "4.2 kB".into(), "1.3 MB".into()));
+        assert_eq!(
+            (bytes(999), bytes(4_210), bytes(1_300_000)),
+            ("999 B".into(), "4.2 kB".into(), "1.3 MB".into())
+        );
         assert_eq!(hardware("tpm2", Some("software_bridge")), "tpm2, claimed");
     }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["legion".to_owned(), "1".to_owned()], ["é".to_owned(), "100".to_owned()]];
+        let rows = [
+            ["legion".to_owned(), "1".to_owned()],
+            ["é".to_owned(), "100".to_owned()],
+        ];
         let text = table([("name", Align::Left), ("seq", Align::Right)], &rows);
         assert_eq!(text, "name    seq\nlegion    1\né       100\n");
     }

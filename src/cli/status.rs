@@ -29,8 +29,23 @@ pub fn text(status: &Status) -> String {
     let kind = if federation.closed { "closed" } else { "open" };
     let head = fields(&[
         ("node", format!("{} ({})", escaped(&node.name), escaped(&node.id))),
-        ("hardware", format!("{}, level {}, {}", hardware(&node.hardware, None), node.level, escaped(&node.arch))),
-        ("federation", format!("{} ({kind}, {})", escaped(&federation.name), escaped(&federation.id))),
+        (
+            "hardware",
+            format!(
+                "{}, level {}, {}",
+                hardware(&node.hardware, None),
+                node.level,
+                escaped(&node.arch)
+            ),
+        ),
+        (
+            "federation",
+            format!(
+                "{} ({kind}, {})",
+                escaped(&federation.name),
+                escaped(&federation.id)
+            ),
+        ),
         ("listens on", escaped(&status.listen.join(", "))),
         ("running for", duration(node.uptime_s)),
         ("version", escaped(&node.version)),
@@ -39,5 +54,9 @@ pub fn text(status: &Status) -> String {
         [] => String::new(),
         some => format!("\nalerts\n{}", alerts::text(some)),
     };
-    format!("{head}\npeers\n{}\nauthors\n{}{alerts}", peers::text(&status.peers), authors::text(&status.authors))
+    format!(
+        "{head}\npeers\n{}\nauthors\n{}{alerts}",
+        peers::text(&status.peers),
+        authors::text(&status.authors)
+    )
 }

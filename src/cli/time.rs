@@ -28,7 +28,9 @@ pub fn parse(text: &str, now_ms: u64) -> Option<u64> {
     if let Ok(ms) = text.parse() {
         return Some(ms);
     }
-    ago(text).map(|ago| now_ms.saturating_sub(ago)).or_else(|| utc(text))
+    ago(text)
+        .map(|ago| now_ms.saturating_sub(ago))
+        .or_else(|| utc(text))
 }
 
 fn ago(text: &str) -> Option<u64> {
@@ -55,7 +57,8 @@ fn utc(text: &str) -> Option<u64> {
     }
     let days = days(year, month, day);
     // A day that the month does not have comes back as another one.
-    (civil(days) == (year, month, day)).then_some(days * DAY_MS + (hour * 3_600 + minute * 60 + second) * 1_000)
+    (civil(days) == (year, month, day))
+        .then_some(days * DAY_MS + (hour * 3_600 + minute * 60 + second) * 1_000)
 }
 
 fn numbers(text: &str, between: char) -> Option<[u64; 3]> {
@@ -81,7 +84,11 @@ const fn civil(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let march_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     let year = year + era * 400;
     (if month <= 2 { year + 1 } else { year }, month, day)
 }
@@ -111,7 +118,20 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "m", "-5m", "yesterday", "2026-02-29", "2026-13-01", "2026-01-00", "2026-01-09T25:00:00Z", "2026-01-09T08:00:00", "1969-12-31", "99999999999999999d", "é"] {
+        for text in [
+            "",
+            "m",
+            "-5m",
+            "yesterday",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-01-00",
+            "2026-01-09T25:00:00Z",
+            "2026-01-09T08:00:00",
+            "1969-12-31",
+            "99999999999999999d",
+            "é",
+        ] {
             assert_eq!(parse(text, 0), None, "{text}");
         }
     }
