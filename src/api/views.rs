@@ -25,6 +25,7 @@ pub async fn status(handle: &Handle) -> Result<json::Status, NodeGone> {
     Ok(json::Status {
         node: node(handle),
         listen: handle.listen().iter().map(ToString::to_string).collect(),
+        connections: handle.connections(),
         peers: peers(handle, &view),
         authors: authors(handle, &view),
         counters: handle.counters(),
