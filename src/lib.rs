@@ -3,16 +3,27 @@
 //! The rooms in reading order. Imports point one way: a room may use those above it (`tests/house.rs` keeps the table).
 //! The first three decide and do no I/O: time and messages are passed in, effects come out.
 
-
-#[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
-pub mod ledger;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
-pub mod log;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
-pub mod protocol;
-pub mod store;
-pub mod net;
-pub mod monitor;
-pub mod node;
 pub mod api;
 pub mod cli;
+#[deny(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::float_arithmetic
+)]
+pub mod ledger;
+#[deny(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::float_arithmetic
+)]
+pub mod log;
+pub mod monitor;
+pub mod net;
+pub mod node;
+#[deny(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::float_arithmetic
+)]
+pub mod protocol;
+pub mod store;

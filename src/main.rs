@@ -1,2 +1,7 @@
 //! The binary: parses, runs, exits.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cogmesh::cli::run()
+}

@@ -133,7 +133,10 @@ impl Account {
     /// # Errors
     /// Where the length is wrong or a value is out of its range.
     pub fn from_bytes(bytes: &[u8], policy: &Policy) -> Result<Self, AccountError> {
-        let mut reader = Reader { rest: bytes, bytes: bytes.len() };
+        let mut reader = Reader {
+            rest: bytes,
+            bytes: bytes.len(),
+        };
         let level = Level::try_from(reader.u8()?).map_err(|_| AccountError::OutOfRange)?;
         let mut account = Self {
             level,
@@ -160,7 +163,11 @@ impl Account {
         for _ in 0..count {
             account.recent.push_back(reader.take()?);
         }
-        if reader.rest.is_empty() { Ok(account) } else { Err(reader.wrong_length()) }
+        if reader.rest.is_empty() {
+            Ok(account)
+        } else {
+            Err(reader.wrong_length())
+        }
     }
 
     /// SHA-256 of its bytes: two nodes that have the same one have the same account.
@@ -179,7 +186,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], AccountError> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(self.wrong_length())?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(|| self.wrong_length())?;
         self.rest = rest;
         Ok(*taken)
     }
@@ -225,6 +232,9 @@ mod tests {
         assert!(Account::from_bytes(&longer, &policy).is_err());
         let mut sixth_level = bytes;
         sixth_level[0] = 6;
-        assert_eq!(Account::from_bytes(&sixth_level, &policy), Err(AccountError::OutOfRange));
+        assert_eq!(
+            Account::from_bytes(&sixth_level, &policy),
+            Err(AccountError::OutOfRange)
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use bytes::Bytes;
 
-use super::{Architecture, Entry, Hardware, Hash, NodeId, NodeName, SessionName, Mode, Signature};
+use super::{Architecture, Entry, Hardware, Hash, Mode, NodeId, NodeName, SessionName, Signature};
 use crate::ledger::{
     account::Account,
     fold::Verdict,

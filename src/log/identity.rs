@@ -162,9 +162,10 @@ fn is_not_reduced(y: &[u8; 32]) -> bool {
     *first >= 0xed && *last == 0x7f && middle.iter().all(|b| *b == 0xff)
 }
 
-/// The y of the eight points whose order divides 8, in encodings that are reduced. Both signs of x are meant: where x is 0 the
-/// set sign is the non-canonical encoding that vectors 8 to 11 of "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko
-/// 2020, `ed25519-speccheck`) are about. The library would accept signatures of the first of them (vectors 0 and 1).
+/// The y of the eight points whose order divides 8, reduced. Both signs of x are meant: where x is 0, the set sign is one more
+/// encoding that RFC 8032 (5.1.3, step 4) refuses. "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko 2020;
+/// `ed25519-speccheck`) shows what comes of such keys: by its vectors 0 and 1 the library accepts signatures of them, and on
+/// vector 11 libraries disagree.
 const SMALL_ORDER_Y: [[u8; 32]; 5] = [
     // Order 4: y = 0.
     [0; 32],

@@ -23,6 +23,7 @@
 //! passed on as they came and read strictly: what parses is written again as the same bytes. A [`Verified`] value can only be
 //! made here, by the check itself. One crypto library verifies everywhere, because two could disagree about one signature.
 
+pub mod books;
 pub mod claim;
 pub mod entry;
 mod federation;
@@ -41,4 +42,4 @@ pub use head::Head;
 pub use identity::{FederationId, Identity, NodeId, Nonce, Search, Signature};
 pub use name::{Architecture, FederationName, NodeName, SessionName};
 pub use peer_record::NodeRecord;
-pub use segment::{Rules, Segment, Verified};
+pub use segment::{Rules, SEGMENT_ENTRIES_MAX, Segment, SegmentFault, Verified};

@@ -152,6 +152,16 @@ name!(
     }
 );
 
+impl Architecture {
+    /// An architecture of that name, without the characters that the rule does not allow; nothing where none is left.
+    #[must_use]
+    pub fn from_target(target: &str) -> Self {
+        let allowed = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
+        let text: String = target.chars().filter(allowed).take(Self::BYTES_MAX).collect();
+        Self(text.into())
+    }
+}
+
 impl NodeName {
     /// A valid name for a machine, whatever its host name: letters are lowered, anything else that is not allowed
     /// becomes `-`, the rest is cut, and where nothing is left it is `node`.

@@ -52,7 +52,7 @@ impl NodeRecord {
     pub fn new(
         id: NodeId,
         name: NodeName,
-        mut addresses: Vec<SocketAddr>,
+        addresses: Vec<SocketAddr>,
         time: Millis,
     ) -> Result<Self, RecordFault> {
         if addresses.len() > RECORD_ADDRESSES_MAX {
@@ -60,15 +60,22 @@ impl NodeRecord {
                 addresses: addresses.len(),
             });
         }
+        Ok(Self::of_first(id, name, addresses, time))
+    }
+
+    /// Our own record, with the first [`RECORD_ADDRESSES_MAX`] of the addresses; scope and flow are dropped as in [`Self::new`].
+    #[must_use]
+    pub fn of_first(id: NodeId, name: NodeName, mut addresses: Vec<SocketAddr>, time: Millis) -> Self {
+        addresses.truncate(RECORD_ADDRESSES_MAX);
         for address in &mut addresses {
             *address = SocketAddr::new(address.ip(), address.port());
         }
-        Ok(Self {
+        Self {
             id,
             name,
             addresses,
             time,
-        })
+        }
     }
 
     /// Signs our own record.

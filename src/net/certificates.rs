@@ -18,6 +18,9 @@ pub struct NodeCertificate {
     der: Vec<u8>,
 }
 
+/// When every certificate expires, in milliseconds since the Unix epoch: 9999-12-31.
+pub const EXPIRES_MS: u64 = 253_402_214_400_000;
+
 /// No certificate could be made from the key: a fault of this process. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {

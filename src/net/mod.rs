@@ -12,6 +12,7 @@ pub mod certificates;
 mod config;
 mod connection;
 mod dial;
+pub mod discovery;
 pub mod endpoint;
 mod event;
 mod hearing;

@@ -46,8 +46,8 @@ pub struct About {
     pub policy: Policy,
     /// Where its files are.
     pub data_dir: PathBuf,
-    /// SHA-256 of its certificate.
-    pub certificate_fingerprint: [u8; 32],
+    /// SHA-256 of its certificate, in lower-case hex.
+    pub certificate_fingerprint: String,
     /// When its certificate expires: milliseconds since the Unix epoch.
     pub certificate_expires_ms: u64,
 }
@@ -64,6 +64,7 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) wishes: mpsc::Sender<Wish>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) commits: watch::Receiver<u64>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) store: Arc<dyn Store>,
@@ -89,7 +90,9 @@ pub struct NodeGone;
 
 impl Handle {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// What does not change while it runs.
@@ -157,7 +160,10 @@ impl Handle {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn probe(&self, link: LinkId, bytes: usize) -> Result<Duration, crate::net::ProbeError> {
-        self.shared.endpoint.probe(link, bytes::Bytes::from(vec![0; bytes])).await
+        self.shared
+            .endpoint
+            .probe(link, bytes::Bytes::from(vec![0; bytes]))
+            .await
     }
 
     /// How often what happened since it started.
@@ -176,6 +182,13 @@ impl Handle {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.shared.events.subscribe()
+    }
+
+    /// How many commits the store has made since the node started. Others' entries count in the books at once and stand
+    /// in the store a commit later, so whoever looks for one there waits on this.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.shared.commits.clone()
     }
 
     /// The store, for reading. Its calls block.
@@ -207,7 +220,11 @@ impl Handle {
 
     async fn ask<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Result<T, NodeGone> {
         let (answer, answered) = oneshot::channel();
-        self.shared.wishes.send(wish(answer)).await.map_err(|_| NodeGone)?;
+        self.shared
+            .wishes
+            .send(wish(answer))
+            .await
+            .map_err(|_| NodeGone)?;
         answered.await.map_err(|_| NodeGone)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 /// Holds a data directory for this process. The system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
-pub struct DataDirLock {
+pub(super) struct DataDirLock {
     _file: File,
 }
 
@@ -37,8 +37,11 @@ impl DataDirLock {
     ///
     /// # Errors
     /// Where another process has it, or the lock file can't be opened.
-    pub fn take(data_dir: &Path) -> Result<Self, LockError> {
-        let io = |source| LockError::Io { path: data_dir.to_owned(), source };
+    pub(super) fn take(data_dir: &Path) -> Result<Self, LockError> {
+        let io = |source| LockError::Io {
+            path: data_dir.to_owned(),
+            source,
+        };
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -47,7 +50,9 @@ impl DataDirLock {
             .map_err(io)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(LockError::Held { path: data_dir.to_owned() }),
+            Err(TryLockError::WouldBlock) => Err(LockError::Held {
+                path: data_dir.to_owned(),
+            }),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
     }
@@ -61,7 +66,10 @@ mod tests {
     fn a_data_directory_is_held_until_its_lock_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let lock = DataDirLock::take(dir.path()).unwrap();
-        assert!(matches!(DataDirLock::take(dir.path()), Err(LockError::Held { .. })));
+        assert!(matches!(
+            DataDirLock::take(dir.path()),
+            Err(LockError::Held { .. })
+        ));
         drop(lock);
         DataDirLock::take(dir.path()).unwrap();
     }

@@ -28,13 +28,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::{
-    clock::RELEASED,
-    config::{Config, Listen, PeerOption},
-    handle::{About, Handle, NodeGone},
-    lock::LockError,
-    run::RunError,
-};
 use self::{
     clock::Clock,
     handle::Shared,
@@ -42,15 +35,22 @@ use self::{
     lock::DataDirLock,
     run::{Loop, Sources},
 };
+pub use self::{
+    config::{Config, Listen, PeerOption},
+    handle::{About, Handle, NodeGone},
+    lock::LockError,
+    run::RunError,
+};
 use crate::{
     ledger::types::Seq,
     log::{Architecture, Body, Claim, Entry, FederationId, Genesis, Identity, NodeId, Rules, books::Books},
     monitor::Monitor,
     net::{
-        Endpoint, ListenOn, NetConfig, NetError,
+        Endpoint, ListenOn, NetConfig, NetError, NetEvent,
+        certificates::EXPIRES_MS,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
     },
-    protocol::{Federation, frame::Instance, hello::Setup, input::Input, input::Hint},
+    protocol::{Federation, frame::Instance, hello::Setup, input::Hint, input::Input},
     store::{SqliteStore, Store, StoreError, writer::Writer},
 };
 
@@ -109,23 +109,46 @@ pub enum StartError {
 /// Dropping the future starts nothing; a key and a store that were made stay, and serve the next start.
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let opening = config.clone();
-    let opened = spawn_blocking(move || open(&opening)).await.map_err(|_| StartError::Failed)??;
-    let Opened { lock, identity, store, books, setup } = opened;
+    let opened = spawn_blocking(move || open(&opening))
+        .await
+        .map_err(|_| StartError::Failed)??;
     let (net_sender, net) = mpsc::channel(NET_EVENTS_MAX);
-    let endpoint = Arc::new(Endpoint::open(net_config(&config, &identity, &setup), net_sender)?);
+    let endpoint = Endpoint::open(net_config(&config, &opened.identity, &opened.setup), net_sender)?;
+    launch(&config, opened, Arc::new(endpoint), net)
+}
+
+/// Starts the threads and tasks of a node whose files and sockets are open.
+fn launch(
+    config: &Config,
+    opened: Opened,
+    endpoint: Arc<Endpoint>,
+    net: mpsc::Receiver<NetEvent>,
+) -> Result<Handle, StartError> {
+    let Opened {
+        lock,
+        identity,
+        store,
+        books,
+        setup,
+    } = opened;
+    let mut seed = [0; 32];
+    rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
-    let setup = Setup { addresses: record_addresses(&listening), ..setup };
+    let setup = Setup {
+        addresses: record_addresses(&listening),
+        ..setup
+    };
     let clock = Clock::start(books.newest_time);
     let (commit_sender, commits) = mpsc::unbounded_channel();
     // The loop reads commits until the writer has ended, so this never goes unheard.
-    let writer = Writer::start(Arc::clone(&store), setup.id(), move |commit| drop(commit_sender.send(commit)));
+    let writer = Writer::start(Arc::clone(&store), setup.id(), move |commit| {
+        drop(commit_sender.send(commit));
+    });
     let (found_sender, found) = mpsc::channel(FOUND_MAX);
     let port = listening.first().map_or(0, SocketAddr::port);
-    let discovery = Discovery::start(discovery_config(&config, &setup, port), found_sender);
-    let hints = first_hints(&config, &books);
-    let about = about(&config, &setup, &endpoint);
-    let mut seed = [0; 32];
-    rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
+    let discovery = Discovery::start(discovery_config(config, &setup, port), found_sender);
+    let hints = first_hints(config, &books);
+    let about = about(config, &setup, &endpoint);
     let mut first = vec![];
     let keys = (Arc::clone(&identity), setup.federation);
     let mut federation = Federation::new(setup, books, seed, clock.now(), &mut first);
@@ -134,6 +157,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     }
     let (wish_sender, wishes) = mpsc::channel(WISHES_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (commits_sender, commits_seen) = watch::channel(0);
     let (ended_sender, ended) = watch::channel(None);
     let monitor = Arc::new(Monitor::default());
     let stop = CancellationToken::new();
@@ -142,6 +166,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         started: Instant::now(),
         wishes: wish_sender,
         events: events.clone(),
+        commits: commits_seen,
         monitor: Arc::clone(&monitor),
         endpoint: Arc::clone(&endpoint),
         store: Arc::clone(&store),
@@ -158,11 +183,20 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         writer,
         monitor,
         events,
+        commits: commits_sender,
         stop,
         ended: ended_sender,
         lock,
     };
-    tokio::spawn(core.run(Sources { wishes, net, found, commits }, first));
+    tokio::spawn(core.run(
+        Sources {
+            wishes,
+            net,
+            found,
+            commits,
+        },
+        first,
+    ));
     Ok(handle)
 }
 
@@ -177,15 +211,23 @@ struct Opened {
 
 fn open(config: &Config) -> Result<Opened, StartError> {
     let path = &config.data_dir;
-    identity_file::make_data_dir(path)
-        .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
+    identity_file::make_data_dir(path).map_err(|source| StartError::DataDir {
+        path: path.clone(),
+        source,
+    })?;
     let lock = DataDirLock::take(path)?;
     let identity = Arc::new(identity_file::load_or_create(path)?);
     let federation = FederationId::new(&config.federation, &config.policy, None);
     let store = open_store(path, federation, identity.node_id(), config)?;
     let books = store.load()?;
     let setup = setup(config, &identity, federation, &*store)?;
-    Ok(Opened { lock, identity, store, books, setup })
+    Ok(Opened {
+        lock,
+        identity,
+        store,
+        books,
+        setup,
+    })
 }
 
 fn open_store(
@@ -195,7 +237,12 @@ fn open_store(
     config: &Config,
 ) -> Result<Arc<dyn Store>, StoreError> {
     let file = data_dir.join(STORE_FILE);
-    Ok(Arc::new(SqliteStore::open(&file, federation, author, config.policy.clone())?))
+    Ok(Arc::new(SqliteStore::open(
+        &file,
+        federation,
+        author,
+        config.policy.clone(),
+    )?))
 }
 
 /// What the node says of itself: as its genesis entry has it, or as configured where it has none yet.
@@ -212,7 +259,11 @@ fn setup(
         Some(genesis) => genesis,
         None => new_genesis(config, identity, &federation)?,
     };
-    let claim = Claim { hardware: genesis.hardware, level: genesis.level, arch: genesis.arch };
+    let claim = Claim {
+        hardware: genesis.hardware,
+        level: genesis.level,
+        arch: genesis.arch,
+    };
     Ok(Setup {
         identity: Arc::clone(identity),
         federation,
@@ -242,7 +293,7 @@ fn new_genesis(
         name: config.name.clone(),
         hardware: config.hardware,
         level: config.level,
-        arch: Architecture::of_this_machine(),
+        arch: Architecture::from_target(std::env::consts::ARCH),
         nonce,
     })
 }
@@ -326,6 +377,6 @@ fn about(config: &Config, setup: &Setup, endpoint: &Endpoint) -> About {
         policy: setup.policy.clone(),
         data_dir: config.data_dir.clone(),
         certificate_fingerprint: certificate.fingerprint(),
-        certificate_expires_ms: certificate.expires_ms(),
+        certificate_expires_ms: EXPIRES_MS,
     }
 }

@@ -19,11 +19,13 @@ use crate::{
     },
     protocol::{
         Federation,
-        frame::StreamKind,
         input::{Answer, Effect, Event, Input, LinkId, SubmitFault, Ticket},
         refusal::{Refusal, RefusalCode},
     },
-    store::{Store, StoreError, writer::{Committed, Writer}},
+    store::{
+        Store, StoreError,
+        writer::{Committed, Writer},
+    },
 };
 
 /// Most inputs between two looks at the clock and the stop signal.
@@ -36,7 +38,9 @@ const DRAIN_MAX: Duration = Duration::from_millis(700);
 pub enum RunError {
     /// A commit failed. What was answered before is stored; nothing later was answered. Start again: the store is
     /// checked then.
-    #[error("the store failed: {why}; nothing that was acknowledged is lost, start the node again once the disk is well")]
+    #[error(
+        "the store failed: {why}; nothing that was acknowledged is lost, start the node again once the disk is well"
+    )]
     Store {
         /// Why.
         why: String,
@@ -54,6 +58,7 @@ pub(super) struct Loop {
     pub(super) writer: Writer,
     pub(super) monitor: Arc<Monitor>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) commits: watch::Sender<u64>,
     pub(super) stop: CancellationToken,
     pub(super) ended: watch::Sender<Option<Result<(), RunError>>>,
     pub(super) lock: DataDirLock,
@@ -93,7 +98,10 @@ impl Loop {
         self.carry_out(&mut turn);
         let mut net = Vec::with_capacity(INPUTS_PER_TURN_MAX);
         let result = loop {
-            let wake = self.federation.wake_at().map_or_else(far, |at| self.clock.instant(at).into());
+            let wake = self
+                .federation
+                .wake_at()
+                .map_or_else(far, |at| self.clock.instant(at).into());
             // While the disk is behind, nothing is taken in but its own news: the queues fill, and back-pressure
             // reaches the senders.
             let open = turn.unsent.is_empty();
@@ -130,6 +138,7 @@ impl Loop {
     }
 
     fn committed(&mut self, turn: &mut Turn, committed: &Committed) {
+        self.commits.send_modify(|count| *count = count.wrapping_add(1));
         while let Some(records) = turn.unsent.pop_front() {
             if let Err(full) = self.writer.send(records) {
                 turn.unsent.push_front(full.records);
@@ -168,9 +177,19 @@ impl Loop {
 
     fn net_event(&mut self, turn: &mut Turn, event: NetEvent) {
         let input = match event {
-            NetEvent::Connected { link, node, attempt, address, exporter } => {
-                Input::Connected { link, node, attempt, address, exporter }
-            }
+            NetEvent::Connected {
+                link,
+                node,
+                attempt,
+                address,
+                exporter,
+            } => Input::Connected {
+                link,
+                node,
+                attempt,
+                address,
+                exporter,
+            },
             NetEvent::DialFailed { attempt, why } => Input::DialFailed { attempt, why },
             NetEvent::Control { link, frame } => Input::Control { link, frame },
             NetEvent::Balance { link, frame } => Input::Balance { link, frame },
@@ -179,7 +198,10 @@ impl Loop {
             NetEvent::QueueFull { link, kind } => Input::QueueFull { link, kind },
             NetEvent::Disconnected { link, why } => Input::Disconnected { link, why },
             NetEvent::Violated { node, refusal, .. } => {
-                return self.tell(Event::Refused { id: Some(node), refusal });
+                return self.tell(Event::Refused {
+                    id: Some(node),
+                    refusal,
+                });
             }
             NetEvent::HandshakeFailed { address, why } => {
                 return self.tell(Event::HandshakeFailed { address, why });
@@ -241,7 +263,6 @@ impl Loop {
     async fn end(mut self, mut turn: Turn, mut sources: Sources, result: Result<(), RunError>) {
         sources.wishes.close();
         let deadline = Instant::now() + DRAIN_MAX;
-        let goodbye = self.discovery.stop();
         if result.is_ok() {
             while !turn.unsent.is_empty() || self.federation.view(self.clock.now()).waiting > 0 {
                 match timeout_at(deadline, sources.commits.recv()).await {
@@ -257,13 +278,18 @@ impl Loop {
         }
         // The loop reads no events any more, so no task may wait for it to do so.
         drop(sources.net);
-        tokio::join!(goodbye, self.endpoint.shutdown(Refusal::plain(RefusalCode::Stopping)));
+        tokio::join!(
+            self.discovery.stop(),
+            self.endpoint.shutdown(Refusal::plain(RefusalCode::Stopping))
+        );
         turn.tasks.close();
         let _late = timeout_at(deadline + DRAIN_MAX, turn.tasks.wait()).await;
         let writer = self.writer;
         let finished = tokio::task::spawn_blocking(move || writer.finish()).await;
         let result = match (result, finished) {
-            (Ok(()), Ok(Err(error))) => Err(RunError::Store { why: describe(&error) }),
+            (Ok(()), Ok(Err(error))) => Err(RunError::Store {
+                why: describe(&error),
+            }),
             (result, _) => result,
         };
         drop(self.lock);

@@ -24,7 +24,9 @@ pub(super) async fn serve(
     mut from: Seq,
 ) {
     let (identity, federation) = keys;
-    let Some(mut stream) = endpoint.catch_up(link) else { return };
+    let Some(mut stream) = endpoint.catch_up(link) else {
+        return;
+    };
     loop {
         let reading = Arc::clone(&store);
         let read = spawn_blocking(move || reading.entries(author, from, SEGMENT_BYTES_MAX)).await;
@@ -54,7 +56,9 @@ pub(super) async fn serve(
 /// Our own entries: what the store holds may be signed, so the last one read is.
 fn own_segment(identity: &Identity, federation: &FederationId, stored: &[StoredEntry]) -> Option<Segment> {
     let entries = parse(federation, stored)?;
-    Segment::own(entries, identity, federation).ok().map(|segment| segment.into_inner())
+    Segment::own(entries, identity, federation)
+        .ok()
+        .map(|segment| segment.into_inner())
 }
 
 /// Another's entries, up to the last one for which we hold its author's signature.
@@ -63,7 +67,12 @@ fn signed_segment(federation: &FederationId, author: NodeId, stored: &[StoredEnt
     let signature: Signature = stored.get(last_signed)?.signature?;
     let entries = parse(federation, stored.get(..=last_signed)?)?;
     let last = entries.last()?;
-    let head = Head { author, seq: last.header().seq, hash: last.hash(), signature };
+    let head = Head {
+        author,
+        seq: last.header().seq,
+        hash: last.hash(),
+        signature,
+    };
     Segment::new(entries, head).ok()
 }
 

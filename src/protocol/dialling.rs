@@ -83,9 +83,16 @@ impl Dialling {
         if hint.node == Some(setup.id()) {
             return;
         }
-        let ours = hint.federation.as_ref().is_none_or(|prefix| *prefix == setup.federation.prefix_hex());
-        let addresses: Vec<Address> =
-            hint.addresses.into_iter().filter(can_be_dialled).take(ADDRESSES_MAX).collect();
+        let ours = hint
+            .federation
+            .as_ref()
+            .is_none_or(|prefix| *prefix == setup.federation.prefix_hex());
+        let addresses: Vec<Address> = hint
+            .addresses
+            .into_iter()
+            .filter(can_be_dialled)
+            .take(ADDRESSES_MAX)
+            .collect();
         let place = match (hint.node, addresses.first()) {
             (Some(node), _) => Place::Node(node),
             (None, Some(address)) => Place::At(address.clone()),
@@ -97,10 +104,13 @@ impl Dialling {
         }
         let known = self.places.entry(place).or_default();
         known.sources.insert(hint.source);
-        known.name = hint.name.or(known.name.take());
+        known.name = hint.name.or_else(|| known.name.take());
         known.stranger = match ours {
             true => None,
-            false => Some(format!("belongs to another federation ({})", hint.federation.unwrap_or_default())),
+            false => Some(format!(
+                "belongs to another federation ({})",
+                hint.federation.unwrap_or_default()
+            )),
         };
         if known.learn(addresses) {
             // It moved, or came back: what failed before says nothing about now.
@@ -108,12 +118,23 @@ impl Dialling {
             known.next = now.mono;
         }
         if is_new {
-            out.push(Effect::Event(Event::Seen { id: hint.node, source: hint.source, ours }));
+            out.push(Effect::Event(Event::Seen {
+                id: hint.node,
+                source: hint.source,
+                ours,
+            }));
         }
     }
 
     /// Dials what is due.
-    pub fn dial(&mut self, setup: &Setup, now: Now, peers: &Peers, rng: &mut ChaCha8Rng, out: &mut Vec<Effect>) {
+    pub fn dial(
+        &mut self,
+        setup: &Setup,
+        now: Now,
+        peers: &Peers,
+        rng: &mut ChaCha8Rng,
+        out: &mut Vec<Effect>,
+    ) {
         let mut room = DIALS_MAX.saturating_sub(self.attempts.len());
         room = room.min(setup.peers_max.saturating_sub(peers.count()));
         for (place, known) in &mut self.places {
@@ -134,14 +155,22 @@ impl Dialling {
             known.failures = known.failures.saturating_add(1);
             known.next = now.mono.plus(known.pause(rng));
             self.attempts.insert(attempt, place.clone());
-            out.push(Effect::Dial(Dial { attempt, expect, addresses: known.addresses.clone() }));
+            out.push(Effect::Dial(Dial {
+                attempt,
+                expect,
+                addresses: known.addresses.clone(),
+            }));
             room -= 1;
         }
     }
 
     /// An attempt led to a connection: who is there is known now.
     pub fn connected(&mut self, attempt: Attempt, node: NodeId) {
-        if let Some(known) = self.attempts.remove(&attempt).and_then(|place| self.places.get_mut(&place)) {
+        if let Some(known) = self
+            .attempts
+            .remove(&attempt)
+            .and_then(|place| self.places.get_mut(&place))
+        {
             known.dialling = None;
             known.found = Some(node);
         }
@@ -156,8 +185,12 @@ impl Dialling {
         rng: &mut ChaCha8Rng,
         out: &mut Vec<Effect>,
     ) {
-        let Some(place) = self.attempts.remove(&attempt) else { return };
-        let Some(known) = self.places.get_mut(&place) else { return };
+        let Some(place) = self.attempts.remove(&attempt) else {
+            return;
+        };
+        let Some(known) = self.places.get_mut(&place) else {
+            return;
+        };
         known.dialling = None;
         known.next = now.mono.plus(known.pause(rng));
         known.last_fault = Some(why.clone());
@@ -165,7 +198,11 @@ impl Dialling {
             Place::Node(node) => Some(node),
             Place::At(_) => None,
         };
-        out.push(Effect::Event(Event::DialFailed { id, addresses: known.addresses.clone(), why }));
+        out.push(Effect::Event(Event::DialFailed {
+            id,
+            addresses: known.addresses.clone(),
+            why,
+        }));
     }
 
     /// A link counts: the places of its node are in order.
@@ -238,7 +275,10 @@ impl Dialling {
         if full {
             return None;
         }
-        let wanted = self.places.iter().filter(|(place, known)| known.is_wanted(place, peers));
+        let wanted = self
+            .places
+            .iter()
+            .filter(|(place, known)| known.is_wanted(place, peers));
         wanted.map(|(_, known)| known.next).min()
     }
 
@@ -294,8 +334,7 @@ impl Dialling {
         if self.places.len() < PLACES_MAX {
             return true;
         }
-        let is_spare =
-            |known: &Known| known.dialling.is_none() && !known.sources.contains(&Source::Seed);
+        let is_spare = |known: &Known| known.dialling.is_none() && !known.sources.contains(&Source::Seed);
         let spare = self
             .places
             .iter()
@@ -345,7 +384,9 @@ impl Known {
 
 /// Never multicast, broadcast or unspecified, and never port 0.
 fn can_be_dialled(address: &Address) -> bool {
-    let Address::Socket(socket) = address else { return true };
+    let Address::Socket(socket) = address else {
+        return true;
+    };
     let fits = match socket.ip().to_canonical() {
         IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast() && !ip.is_unspecified(),
         IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified(),

@@ -4,7 +4,7 @@
 use super::refusal::Refusal;
 use crate::{
     ledger::types::{MicroAtp, Millis, Seq},
-    log::{FederationId, Head, NodeId, NodeRecord, Signature, identity::Nonce, claim::Claim},
+    log::{Claim, FederationId, Head, NodeId, NodeRecord, Nonce, Signature},
 };
 
 /// The version of this protocol. Nodes of another one refuse each other by name.
@@ -33,7 +33,13 @@ pub enum StreamKind {
 
 impl StreamKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Control, Self::Thought, Self::BalanceSync, Self::CatchUp, Self::Probe];
+    pub const ALL: [Self; 5] = [
+        Self::Control,
+        Self::Thought,
+        Self::BalanceSync,
+        Self::CatchUp,
+        Self::Probe,
+    ];
 
     /// The byte that opens such a stream.
     #[must_use]

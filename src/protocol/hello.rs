@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     ledger::policy::Policy,
-    log::{Claim, FederationId, FederationName, Identity, NodeId, NodeName, NodeRecord, Nonce, check_work},
+    log::{
+        Claim, FederationId, FederationName, Identity, NodeId, NodeName, NodeRecord, Nonce,
+        identity::check_work,
+    },
 };
 
 /// What a node knows of itself before it meets anyone.
@@ -48,16 +51,11 @@ impl Setup {
     /// Introduces this node over the connection with that TLS exporter.
     #[must_use]
     pub fn hello(&self, now: Now, exporter: &[u8; 32]) -> Hello {
-        let record = NodeRecord {
-            id: self.id(),
-            name: self.name.clone(),
-            addresses: self.addresses.clone(),
-            time: now.wall,
-        };
+        let record = self.record(now);
         Hello {
             version: PROTOCOL_VERSION,
             federation: self.federation,
-            policy: self.policy.to_bytes().to_vec(),
+            policy: self.policy.to_bytes(),
             record_signature: record.sign(&self.identity),
             record,
             claim_signature: self.claim.sign(&self.identity, exporter),
@@ -66,6 +64,10 @@ impl Setup {
             nonce: self.nonce,
             clock: now.wall,
         }
+    }
+
+    fn record(&self, now: Now) -> NodeRecord {
+        NodeRecord::of_first(self.id(), self.name.clone(), self.addresses.clone(), now.wall)
     }
 
     /// Checks the introduction of the node whose key TLS has proved, the cheapest first.
@@ -82,7 +84,7 @@ impl Setup {
         }
         check_work(&self.federation, &node, hello.nonce, self.policy.pow_bits)
             .map_err(|fault| Refusal::about(RefusalCode::ProofOfWork, fault))?;
-        let record_holds = hello.record.id == node && hello.record.verify(&hello.record_signature).is_ok();
+        let record_holds = hello.record.id() == node && hello.record.verify(&hello.record_signature).is_ok();
         if !record_holds {
             return Err(Refusal::about(RefusalCode::BadClaim, "node record"));
         }
@@ -97,7 +99,10 @@ impl Setup {
     fn other_federation(&self, hello: &Hello) -> Refusal {
         let other = || {
             let (theirs, ours) = (hello.federation.prefix_hex(), self.federation.prefix_hex());
-            Refusal::about(RefusalCode::WrongFederation, self.both(hello, "federation", theirs, ours))
+            Refusal::about(
+                RefusalCode::WrongFederation,
+                self.both(hello, "federation", theirs, ours),
+            )
         };
         let Ok(policy) = Policy::from_bytes(&hello.policy) else {
             return other();
@@ -116,6 +121,10 @@ impl Setup {
 
     /// Says a value of both nodes by their names: "here" and "there" would be wrong on one of the two ends.
     fn both(&self, hello: &Hello, what: &str, theirs: impl fmt::Display, ours: impl fmt::Display) -> String {
-        format!("`{what}` is {theirs} on {}, {ours} on {}", hello.record.name, self.name)
+        format!(
+            "`{what}` is {theirs} on {}, {ours} on {}",
+            hello.record.name(),
+            self.name
+        )
     }
 }

@@ -48,9 +48,9 @@ use self::{
         SegmentRefusal, View,
     },
     own::Own,
-    peers::{Change, Context, Peers},
+    peers::{Arrival, Change, Context, Peers, Side},
     refusal::{Refusal, RefusalCode},
-    sync::{Finding, Sync},
+    sync::{Finding, Sync, Told},
 };
 use crate::{
     ledger::types::{Millis, Seq},
@@ -115,13 +115,37 @@ impl Federation {
                 out.push(Effect::Answer { ticket, answer });
             }
             Input::Stored { through } => self.stored(now, through, out),
-            Input::Connected { link, node, attempt, address, exporter } => {
+            Input::Connected {
+                link,
+                node,
+                attempt,
+                address,
+                exporter,
+            } => {
                 if let Some(attempt) = attempt {
                     self.dialling.connected(attempt, node);
                 }
-                let context = Context { setup: &self.setup, guard: &self.guard, now };
-                let dialled = attempt.is_some();
-                self.peers.connected(context, (link, node), (address, exporter), dialled, out);
+                let context = Context {
+                    setup: &self.setup,
+                    guard: &self.guard,
+                    now,
+                };
+                let side = if attempt.is_some() {
+                    Side::Dialler
+                } else {
+                    Side::Acceptor
+                };
+                self.peers.connected(
+                    context,
+                    link,
+                    Arrival {
+                        node,
+                        address,
+                        exporter,
+                        side,
+                    },
+                    out,
+                );
             }
             Input::DialFailed { attempt, why } => self.dial_failed(now, attempt, why, out),
             Input::Control { link, frame } => self.control(now, link, frame, out),
@@ -162,10 +186,17 @@ impl Federation {
     pub fn view(&self, now: Now) -> View {
         let verified = self.peers.verified(now.mono).map(|(id, name, peer)| {
             let (addresses, sources) = self.dialling.known_of(id);
-            let shown = self.authors.get(id).map_or(name, |author| {
-                self.authors.shown_name(id, &author.book.name)
-            });
-            PeerView { id: Some(id), name: shown, addresses, sources, state: PeerState::Verified(peer) }
+            let shown = self
+                .authors
+                .get(id)
+                .map_or(name, |author| self.authors.shown_name(id, &author.book.name));
+            PeerView {
+                id: Some(id),
+                name: shown,
+                addresses,
+                sources,
+                state: PeerState::Verified(peer),
+            }
         });
         let seen = self.dialling.unlinked(&self.peers).map(|place| PeerView {
             id: place.id,
@@ -197,16 +228,28 @@ impl Federation {
             peers_sent = self.sync.publish(segment, out);
         }
         for (ticket, recorded) in published.answers {
-            out.push(Effect::Answer { ticket, answer: Answer::Recorded { recorded, peers_sent } });
+            out.push(Effect::Answer {
+                ticket,
+                answer: Answer::Recorded { recorded, peers_sent },
+            });
         }
         if !published.events.is_empty() {
             self.sync.grew(now.mono, self.setup.id());
         }
-        out.extend(published.events.into_iter().map(|event| Effect::Event(Event::Entry(event))));
+        out.extend(
+            published
+                .events
+                .into_iter()
+                .map(|event| Effect::Event(Event::Entry(event))),
+        );
     }
 
     fn control(&mut self, now: Now, link: LinkId, frame: ControlFrame, out: &mut Vec<Effect>) {
-        let context = Context { setup: &self.setup, guard: &self.guard, now };
+        let context = Context {
+            setup: &self.setup,
+            guard: &self.guard,
+            now,
+        };
         let changes = self.peers.control(context, link, frame, out);
         self.changed(now, changes, out);
     }
@@ -219,8 +262,10 @@ impl Federation {
             BalanceFrame::Want { author, from } => self.sync.want(link, author, from, &self.authors, out),
             BalanceFrame::Heads(reports) => {
                 let federation = self.setup.federation;
-                let findings =
-                    self.sync.heads(now.mono, link, &reports, &federation, &mut self.authors, out);
+                let told = Told { mono: now.mono, link };
+                let findings = self
+                    .sync
+                    .heads(told, &reports, &federation, &mut self.authors, out);
                 for finding in findings {
                     match finding {
                         Finding::Fork(author) => self.forked(author, out),
@@ -236,18 +281,25 @@ impl Federation {
             return;
         }
         let (author, last) = (segment.author(), segment.last());
+        let told = Told { mono: now.mono, link };
         if self.authors.get(author).is_some_and(|known| known.forked) {
             return;
         }
-        match admit(&self.setup.policy, now, segment, &mut self.authors, self.setup.id()) {
+        match admit(
+            &self.setup.policy,
+            now,
+            segment,
+            &mut self.authors,
+            self.setup.id(),
+        ) {
             Admission::Admitted { record, events } => {
                 out.push(Effect::Store(vec![record]));
                 out.extend(events.into_iter().map(Effect::Event));
                 self.sync.grew(now.mono, author);
-                self.sync.took(now.mono, link, author, last, &self.authors, out);
+                self.sync.took(told, author, last, &self.authors, out);
             }
-            Admission::Known => self.sync.took(now.mono, link, author, last, &self.authors, out),
-            Admission::Gap { .. } => self.sync.gap(now.mono, link, author, last, &self.authors, out),
+            Admission::Known => self.sync.took(told, author, last, &self.authors, out),
+            Admission::Gap { .. } => self.sync.gap(told, author, last, &self.authors, out),
             Admission::Held { ahead } => {
                 self.sync.hold(now.mono, author);
                 out.push(Effect::Event(Event::ClockSkew { author, ahead }));
@@ -258,7 +310,9 @@ impl Federation {
     }
 
     fn wrong(&mut self, now: Now, link: LinkId, why: SegmentRefusal, out: &mut Vec<Effect>) {
-        let Some(from) = self.peers.node_of(link) else { return };
+        let Some(from) = self.peers.node_of(link) else {
+            return;
+        };
         // What is our own trouble is never counted against anyone.
         let is_theirs = !matches!(why, SegmentRefusal::TooManyAuthors { .. });
         let about = why.to_string();
@@ -271,7 +325,9 @@ impl Federation {
     }
 
     fn forked(&mut self, author: NodeId, out: &mut Vec<Effect>) {
-        let Some(known) = self.authors.get_mut(author) else { return };
+        let Some(known) = self.authors.get_mut(author) else {
+            return;
+        };
         if known.forked {
             return;
         }
@@ -284,7 +340,9 @@ impl Federation {
     fn queue_full(&mut self, now: Now, link: LinkId, kind: StreamKind, out: &mut Vec<Effect>) {
         match kind {
             StreamKind::Control => {
-                let Some(node) = self.peers.node_of(link) else { return };
+                let Some(node) = self.peers.node_of(link) else {
+                    return;
+                };
                 let changes = self.peers.expel(node, &Refusal::plain(RefusalCode::TooSlow), out);
                 self.changed(now, changes, out);
             }
@@ -301,7 +359,11 @@ impl Federation {
     }
 
     fn disconnected(&mut self, now: Now, link: LinkId, why: Ended, out: &mut Vec<Effect>) {
-        let context = Context { setup: &self.setup, guard: &self.guard, now };
+        let context = Context {
+            setup: &self.setup,
+            guard: &self.guard,
+            now,
+        };
         let (changes, lost) = self.peers.disconnected(context, link, why, out);
         if let Some(lost) = lost {
             self.dialling.lost(now, &lost, &mut self.rng);
@@ -310,7 +372,11 @@ impl Federation {
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let context = Context { setup: &self.setup, guard: &self.guard, now };
+        let context = Context {
+            setup: &self.setup,
+            guard: &self.guard,
+            now,
+        };
         let changes = self.peers.tick(context, out);
         self.changed(now, changes, out);
         self.sync.tick(now.mono, &mut self.authors, self.own.head(), out);
@@ -322,18 +388,20 @@ impl Federation {
     }
 
     fn dial(&mut self, now: Now, out: &mut Vec<Effect>) {
-        self.dialling.dial(&self.setup, now, &self.peers, &mut self.rng, out);
+        self.dialling
+            .dial(&self.setup, now, &self.peers, &mut self.rng, out);
     }
 
     fn changed(&mut self, now: Now, changes: Vec<Change>, out: &mut Vec<Effect>) {
         for change in changes {
             match change {
-                Change::Gone { link } => self.sync.gone(now.mono, link, &self.authors, out),
+                Change::Gone { link } => self.sync.gone(Told { mono: now.mono, link }, &self.authors, out),
                 Change::Established { link, node } => {
                     if let Some(address) = self.peers.address_of(link) {
                         self.dialling.established(node, address);
                     }
-                    self.sync.established(link, node, &mut self.authors, self.own.head(), out);
+                    self.sync
+                        .established(link, node, &mut self.authors, self.own.head(), out);
                 }
             }
         }
@@ -351,6 +419,9 @@ impl Federation {
         if !was_ahead {
             out.push(Effect::Event(Event::OwnClockSkew { ahead }));
         }
-        Now { wall: now.wall.since(ahead), ..now }
+        Now {
+            wall: now.wall.since(ahead),
+            ..now
+        }
     }
 }

@@ -40,12 +40,31 @@ pub struct Peers {
 
 #[derive(Debug)]
 struct Link {
-    node: NodeId,
-    dialled: bool,
-    address: SocketAddr,
-    exporter: [u8; 32],
+    arrival: Arrival,
     since: Millis,
     stage: Stage,
+}
+
+/// A connection as it came up.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The key that TLS proved.
+    pub node: NodeId,
+    /// The other end.
+    pub address: SocketAddr,
+    /// The TLS exporter.
+    pub exporter: [u8; 32],
+    /// Which side we are.
+    pub side: Side,
+}
+
+/// Who dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// We did.
+    Dialler,
+    /// The other node did.
+    Acceptor,
 }
 
 #[derive(Debug)]
@@ -55,7 +74,12 @@ enum Stage {
     /// We dialled and said Hello, and wait for the answer.
     Asking,
     /// Its Hello is good, but an older link of another process of that node is pinged first.
-    Doubted { hello: Box<Hello>, old: LinkId, ping: u64, until: Millis },
+    Doubted {
+        hello: Box<Hello>,
+        old: LinkId,
+        ping: u64,
+        until: Millis,
+    },
     /// It counts.
     Admitted(Box<Admitted>),
     /// We ended it; what still comes is not read.
@@ -100,33 +124,48 @@ pub struct Context<'a> {
 
 impl Peers {
     /// A QUIC connection stands. Where we dialled, we introduce ourselves.
-    pub fn connected(
-        &mut self,
-        context: Context<'_>,
-        (link, node): (LinkId, NodeId),
-        (address, exporter): (SocketAddr, [u8; 32]),
-        dialled: bool,
-        out: &mut Vec<Effect>,
-    ) {
+    pub fn connected(&mut self, context: Context<'_>, link: LinkId, arrival: Arrival, out: &mut Vec<Effect>) {
         let now = context.now;
-        let stage = if dialled { Stage::Asking } else { Stage::Greeting };
-        let pending = self.links.values().filter(|known| known.node == node).count();
-        let fresh = Link { node, dialled, address, exporter, since: now.mono, stage };
-        self.links.insert(link, fresh);
+        let Arrival {
+            node, exporter, side, ..
+        } = arrival;
+        let stage = match side {
+            Side::Dialler => Stage::Asking,
+            Side::Acceptor => Stage::Greeting,
+        };
+        let pending = self
+            .links
+            .values()
+            .filter(|known| known.arrival.node == node)
+            .count();
+        self.links.insert(
+            link,
+            Link {
+                arrival,
+                since: now.mono,
+                stage,
+            },
+        );
         let refusal = match context.guard.refused_for(now.mono, node) {
-            Some(left) => {
-                Some(Refusal::about(RefusalCode::BackingOff, format!("for {} s yet", left.0.div_ceil(1_000))))
+            Some(left) => Some(Refusal::about(
+                RefusalCode::BackingOff,
+                format!("for {} s yet", left.0.div_ceil(1_000)),
+            )),
+            None if node == context.setup.id() && side == Side::Dialler => {
+                Some(Refusal::plain(RefusalCode::Duplicate))
             }
-            None if node == context.setup.id() && dialled => Some(Refusal::plain(RefusalCode::Duplicate)),
             None if pending >= PENDING_PER_NODE_MAX => Some(Refusal::plain(RefusalCode::Duplicate)),
             None => None,
         };
         if let Some(refusal) = refusal {
             return self.refuse(link, refusal, out);
         }
-        if dialled {
+        if side == Side::Dialler {
             let hello = context.setup.hello(now, &exporter);
-            out.push(Effect::Control { link, frame: ControlFrame::Hello(Box::new(hello)) });
+            out.push(Effect::Control {
+                link,
+                frame: ControlFrame::Hello(Box::new(hello)),
+            });
         }
     }
 
@@ -138,7 +177,9 @@ impl Peers {
         frame: ControlFrame,
         out: &mut Vec<Effect>,
     ) -> Vec<Change> {
-        let Some(state) = self.links.get_mut(&link) else { return vec![] };
+        let Some(state) = self.links.get_mut(&link) else {
+            return vec![];
+        };
         match (&mut state.stage, frame) {
             (Stage::Closing, _) => vec![],
             (Stage::Greeting, ControlFrame::Hello(hello)) => self.greeted(context, link, *hello, out),
@@ -147,7 +188,10 @@ impl Peers {
             (_, ControlFrame::Refused(_)) => vec![],
             (Stage::Admitted(admitted), ControlFrame::Ping { number, clock }) => {
                 admitted.heard_clock(context.now, clock);
-                let frame = ControlFrame::Pong { number, clock: context.now.wall };
+                let frame = ControlFrame::Pong {
+                    number,
+                    clock: context.now.wall,
+                };
                 out.push(Effect::Control { link, frame });
                 vec![]
             }
@@ -162,7 +206,11 @@ impl Peers {
                 | ControlFrame::Ping { .. }
                 | ControlFrame::Pong { .. },
             ) => {
-                self.refuse(link, Refusal::about(RefusalCode::Malformed, "frame out of turn"), out);
+                self.refuse(
+                    link,
+                    Refusal::about(RefusalCode::Malformed, "frame out of turn"),
+                    out,
+                );
                 vec![]
             }
         }
@@ -176,31 +224,50 @@ impl Peers {
         why: Ended,
         out: &mut Vec<Effect>,
     ) -> (Vec<Change>, Option<Lost>) {
-        let Some(state) = self.links.remove(&link) else { return (vec![], None) };
+        let Some(state) = self.links.remove(&link) else {
+            return (vec![], None);
+        };
         let mut changes = vec![];
-        let counted = self.admitted.get(&state.node) == Some(&link);
+        let counted = self.admitted.get(&state.arrival.node) == Some(&link);
         if counted {
-            self.admitted.remove(&state.node);
+            self.admitted.remove(&state.arrival.node);
             changes.push(Change::Gone { link });
         }
         changes.extend(self.undoubt(context, link, out));
-        let replaced = self.admitted.contains_key(&state.node);
+        let replaced = self.admitted.contains_key(&state.arrival.node);
         let ours = matches!(state.stage, Stage::Closing);
         if let (Ended::Refused(refusal), false) = (&why, ours || replaced) {
-            out.push(Effect::Event(Event::RefusedBy { id: state.node, refusal: refusal.clone() }));
+            out.push(Effect::Event(Event::RefusedBy {
+                id: state.arrival.node,
+                refusal: refusal.clone(),
+            }));
         }
         if counted {
-            out.push(Effect::Event(Event::PeerLost { id: state.node, why: why.clone() }));
-            out.push(Effect::Verify { node: state.node });
+            out.push(Effect::Event(Event::PeerLost {
+                id: state.arrival.node,
+                why: why.clone(),
+            }));
+            out.push(Effect::Verify {
+                node: state.arrival.node,
+            });
         }
-        let lost = Lost { node: state.node, counted, replaced, why };
+        let lost = Lost {
+            node: state.arrival.node,
+            counted,
+            replaced,
+            why,
+        };
         (changes, Some(lost))
     }
 
     /// Ends every link to a node that has to go. Returns what it changed.
     pub fn expel(&mut self, node: NodeId, refusal: &Refusal, out: &mut Vec<Effect>) -> Vec<Change> {
-        let links: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| link.node == node).map(|(id, _)| *id).collect();
+        let links: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.arrival.node == node)
+            .map(|(id, _)| *id)
+            .collect();
         for link in links {
             self.refuse(link, refusal.clone(), out);
         }
@@ -212,19 +279,21 @@ impl Peers {
     #[must_use]
     pub fn node_of(&self, link: LinkId) -> Option<NodeId> {
         let state = self.links.get(&link)?;
-        matches!(state.stage, Stage::Admitted(_)).then_some(state.node)
+        matches!(state.stage, Stage::Admitted(_)).then_some(state.arrival.node)
     }
 
     /// The other end of a link.
     #[must_use]
     pub fn address_of(&self, link: LinkId) -> Option<SocketAddr> {
-        self.links.get(&link).map(|state| state.address)
+        self.links.get(&link).map(|state| state.arrival.address)
     }
 
     /// Whether there is a link to that node, admitted or on its way.
     #[must_use]
     pub fn is_linked(&self, node: NodeId) -> bool {
-        self.links.values().any(|link| link.node == node && !matches!(link.stage, Stage::Closing))
+        self.links
+            .values()
+            .any(|link| link.arrival.node == node && !matches!(link.stage, Stage::Closing))
     }
 
     /// How many links count.
@@ -237,12 +306,14 @@ impl Peers {
     pub fn verified(&self, mono: Millis) -> impl Iterator<Item = (NodeId, String, VerifiedPeer)> {
         self.admitted.iter().filter_map(move |(node, link)| {
             let state = self.links.get(link)?;
-            let Stage::Admitted(admitted) = &state.stage else { return None };
+            let Stage::Admitted(admitted) = &state.stage else {
+                return None;
+            };
             let claim = &admitted.hello.claim;
             let peer = VerifiedPeer {
                 link: *link,
-                address: state.address,
-                dialled: state.dialled,
+                address: state.arrival.address,
+                dialled: state.arrival.side == Side::Dialler,
                 method: Method::SoftwareBridge,
                 connected: mono.since(admitted.since),
                 hardware: claim.hardware,
@@ -250,7 +321,7 @@ impl Peers {
                 arch: claim.arch.clone(),
                 clock_ahead_ms: admitted.clock_ahead_ms,
             };
-            Some((*node, admitted.hello.record.name.to_string(), peer))
+            Some((*node, admitted.hello.record.name().to_string(), peer))
         })
     }
 
@@ -288,21 +359,33 @@ impl Peers {
         let mut silent = vec![];
         for (id, link) in &mut self.links {
             match &mut link.stage {
-                Stage::Greeting | Stage::Asking if link.since.plus(HANDSHAKE_MAX) <= now.mono => late.push(*id),
+                Stage::Greeting | Stage::Asking if link.since.plus(HANDSHAKE_MAX) <= now.mono => {
+                    late.push(*id);
+                }
                 Stage::Doubted { until, .. } if *until <= now.mono => silent.push(*id),
                 Stage::Admitted(admitted) if admitted.ping_at <= now.mono => {
                     admitted.ping_at = now.mono.plus(PING_EVERY);
                     self.ping_number = self.ping_number.wrapping_add(1);
-                    let frame = ControlFrame::Ping { number: self.ping_number, clock: now.wall };
+                    let frame = ControlFrame::Ping {
+                        number: self.ping_number,
+                        clock: now.wall,
+                    };
                     out.push(Effect::Control { link: *id, frame });
                 }
-                Stage::Greeting | Stage::Asking | Stage::Doubted { .. } | Stage::Admitted(_) | Stage::Closing => {}
+                Stage::Greeting
+                | Stage::Asking
+                | Stage::Doubted { .. }
+                | Stage::Admitted(_)
+                | Stage::Closing => {}
             }
         }
         for link in late {
             self.refuse(link, Refusal::plain(RefusalCode::HandshakeTimeout), out);
         }
-        silent.into_iter().flat_map(|link| self.trust(context, link, out)).collect()
+        silent
+            .into_iter()
+            .flat_map(|link| self.trust(context, link, out))
+            .collect()
     }
 
     /// The dialler said Hello.
@@ -313,13 +396,19 @@ impl Peers {
         hello: Hello,
         out: &mut Vec<Effect>,
     ) -> Vec<Change> {
-        let Some(state) = self.links.get(&link) else { return vec![] };
-        let node = state.node;
+        let Some(state) = self.links.get(&link) else {
+            return vec![];
+        };
+        let node = state.arrival.node;
         let refusal = if node == context.setup.id() {
             let ourselves = hello.instance == context.setup.instance;
-            Some(Refusal::plain(if ourselves { RefusalCode::Duplicate } else { RefusalCode::Clone }))
+            Some(Refusal::plain(if ourselves {
+                RefusalCode::Duplicate
+            } else {
+                RefusalCode::Clone
+            }))
         } else {
-            context.setup.check(node, &hello, &state.exporter).err()
+            context.setup.check(node, &hello, &state.arrival.exporter).err()
         };
         if let Some(refusal) = refusal {
             self.refuse(link, refusal, out);
@@ -341,11 +430,19 @@ impl Peers {
             Rival::Doubtful(old) => {
                 self.ping_number = self.ping_number.wrapping_add(1);
                 let ping = self.ping_number;
-                let frame = ControlFrame::Ping { number: ping, clock: context.now.wall };
+                let frame = ControlFrame::Ping {
+                    number: ping,
+                    clock: context.now.wall,
+                };
                 out.push(Effect::Control { link: old, frame });
                 if let Some(state) = self.links.get_mut(&link) {
                     let until = context.now.mono.plus(OLD_SILENT_MAX);
-                    state.stage = Stage::Doubted { hello: Box::new(hello), old, ping, until };
+                    state.stage = Stage::Doubted {
+                        hello: Box::new(hello),
+                        old,
+                        ping,
+                        until,
+                    };
                 }
                 vec![]
             }
@@ -356,18 +453,32 @@ impl Peers {
     /// The accepting side of the second decides: where both dialled at once, the one that the smaller id dialled stays.
     fn rival(&self, context: Context<'_>, link: LinkId, node: NodeId, instance: Instance) -> Rival {
         let we_are_smaller = context.setup.id() < node;
-        if let Some((old, state)) = self.admitted.get(&node).and_then(|old| Some((*old, self.links.get(old)?))) {
-            let Stage::Admitted(admitted) = &state.stage else { return Rival::None };
+        if let Some((old, state)) = self
+            .admitted
+            .get(&node)
+            .and_then(|old| Some((*old, self.links.get(old)?)))
+        {
+            let Stage::Admitted(admitted) = &state.stage else {
+                return Rival::None;
+            };
             if admitted.hello.instance != instance {
                 return Rival::Doubtful(old);
             }
             let young = context.now.mono.since(admitted.since) < SIMULTANEOUS_MAX;
-            return if state.dialled && young && we_are_smaller { Rival::Stays } else { Rival::None };
+            return if state.arrival.side == Side::Dialler && young && we_are_smaller {
+                Rival::Stays
+            } else {
+                Rival::None
+            };
         }
         let we_ask = self.links.iter().any(|(id, other)| {
-            *id != link && other.node == node && matches!(other.stage, Stage::Asking)
+            *id != link && other.arrival.node == node && matches!(other.stage, Stage::Asking)
         });
-        if we_ask && we_are_smaller { Rival::Stays } else { Rival::None }
+        if we_ask && we_are_smaller {
+            Rival::Stays
+        } else {
+            Rival::None
+        }
     }
 
     /// Takes a peer in that introduced itself well, and introduces ourselves.
@@ -378,9 +489,14 @@ impl Peers {
         hello: Hello,
         out: &mut Vec<Effect>,
     ) -> Vec<Change> {
-        let Some(state) = self.links.get(&link) else { return vec![] };
-        let ours = context.setup.hello(context.now, &state.exporter);
-        out.push(Effect::Control { link, frame: ControlFrame::Admitted(Box::new(ours)) });
+        let Some(state) = self.links.get(&link) else {
+            return vec![];
+        };
+        let ours = context.setup.hello(context.now, &state.arrival.exporter);
+        out.push(Effect::Control {
+            link,
+            frame: ControlFrame::Admitted(Box::new(ours)),
+        });
         self.establish(context, link, hello, out)
     }
 
@@ -392,8 +508,13 @@ impl Peers {
         hello: Hello,
         out: &mut Vec<Effect>,
     ) -> Vec<Change> {
-        let Some(state) = self.links.get(&link) else { return vec![] };
-        match context.setup.check(state.node, &hello, &state.exporter) {
+        let Some(state) = self.links.get(&link) else {
+            return vec![];
+        };
+        match context
+            .setup
+            .check(state.arrival.node, &hello, &state.arrival.exporter)
+        {
             Ok(()) => self.establish(context, link, hello, out),
             Err(refusal) => {
                 self.refuse(link, refusal, out);
@@ -411,12 +532,22 @@ impl Peers {
         out: &mut Vec<Effect>,
     ) -> Vec<Change> {
         let now = context.now;
-        let Some(state) = self.links.get_mut(&link) else { return vec![] };
-        let (node, address, dialled) = (state.node, state.address, state.dialled);
-        let name = hello.record.name.clone();
+        let Some(state) = self.links.get_mut(&link) else {
+            return vec![];
+        };
+        let (node, address, dialled) = (
+            state.arrival.node,
+            state.arrival.address,
+            state.arrival.side == Side::Dialler,
+        );
+        let name = hello.record.name().clone();
         let known = remember(&hello, address, now);
-        let mut admitted =
-            Admitted { hello, since: now.mono, ping_at: now.mono.plus(PING_EVERY), clock_ahead_ms: 0 };
+        let mut admitted = Admitted {
+            hello,
+            since: now.mono,
+            ping_at: now.mono.plus(PING_EVERY),
+            clock_ahead_ms: 0,
+        };
         let clock = admitted.hello.clock;
         admitted.heard_clock(now, clock);
         state.stage = Stage::Admitted(Box::new(admitted));
@@ -425,7 +556,9 @@ impl Peers {
         let others: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|(id, other)| **id != link && other.node == node && !matches!(other.stage, Stage::Closing))
+            .filter(|(id, other)| {
+                **id != link && other.arrival.node == node && !matches!(other.stage, Stage::Closing)
+            })
             .map(|(id, _)| *id)
             .collect();
         for other in others {
@@ -435,10 +568,18 @@ impl Peers {
             changes.push(Change::Gone { link: before });
             out.push(Effect::Event(Event::LinkReplaced { id: node }));
         } else {
-            out.push(Effect::Event(Event::PeerVerified { id: node, name, address, dialled }));
+            out.push(Effect::Event(Event::PeerVerified {
+                id: node,
+                name,
+                address,
+                dialled,
+            }));
         }
         out.push(Effect::Admit { link });
-        out.push(Effect::Store(vec![Record::Peer { id: node, peer: known }]));
+        out.push(Effect::Store(vec![Record::Peer {
+            id: node,
+            peer: known,
+        }]));
         changes.push(Change::Established { link, node });
         changes
     }
@@ -458,14 +599,23 @@ impl Peers {
     fn undoubt(&mut self, context: Context<'_>, old: LinkId, out: &mut Vec<Effect>) -> Vec<Change> {
         let waits =
             |link: &Link| matches!(&link.stage, Stage::Doubted { old: doubted, .. } if *doubted == old);
-        let waiting: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| waits(link)).map(|(id, _)| *id).collect();
-        waiting.into_iter().flat_map(|link| self.trust(context, link, out)).collect()
+        let waiting: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| waits(link))
+            .map(|(id, _)| *id)
+            .collect();
+        waiting
+            .into_iter()
+            .flat_map(|link| self.trust(context, link, out))
+            .collect()
     }
 
     /// The old link was silent: its process is gone, and the new one takes its place.
     fn trust(&mut self, context: Context<'_>, link: LinkId, out: &mut Vec<Effect>) -> Vec<Change> {
-        let Some(state) = self.links.get_mut(&link) else { return vec![] };
+        let Some(state) = self.links.get_mut(&link) else {
+            return vec![];
+        };
         match std::mem::replace(&mut state.stage, Stage::Greeting) {
             Stage::Doubted { hello, .. } => self.admit(context, link, *hello, out),
             other @ (Stage::Greeting | Stage::Asking | Stage::Admitted(_) | Stage::Closing) => {
@@ -477,9 +627,12 @@ impl Peers {
 
     /// Ends a link with a reason that is told and counted.
     fn refuse(&mut self, link: LinkId, refusal: Refusal, out: &mut Vec<Effect>) {
-        let id = self.links.get(&link).map(|state| state.node);
+        let id = self.links.get(&link).map(|state| state.arrival.node);
         if refusal.code != RefusalCode::Duplicate {
-            out.push(Effect::Event(Event::Refused { id, refusal: refusal.clone() }));
+            out.push(Effect::Event(Event::Refused {
+                id,
+                refusal: refusal.clone(),
+            }));
         }
         self.end(link, refusal, out);
     }
@@ -522,11 +675,14 @@ impl Admitted {
 /// Where to find that peer next time: where it was reached, then where it says it listens.
 fn remember(hello: &Hello, address: SocketAddr, now: Now) -> KnownPeer {
     let mut addresses = vec![address];
-    for told in &hello.record.addresses {
+    for told in hello.record.addresses() {
         if !addresses.contains(told) && addresses.len() < crate::log::books::ADDRESSES_MAX {
             addresses.push(*told);
         }
     }
-    KnownPeer { name: hello.record.name.clone(), addresses, seen: now.wall }
+    KnownPeer {
+        name: hello.record.name().clone(),
+        addresses,
+        seen: now.wall,
+    }
 }
-

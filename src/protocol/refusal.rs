@@ -116,7 +116,9 @@ impl RefusalCode {
     /// The code with that number, where this version knows one.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| u64::from(code.number()) == number)
+        Self::ALL
+            .into_iter()
+            .find(|code| u64::from(code.number()) == number)
     }
 
     /// Its name in logs, counters and JSON.
@@ -178,7 +180,9 @@ impl RefusalCode {
             Self::WrongFederation => "start both nodes with the same `--federation`",
             Self::PolicyDiffers => "start one of them with the other's `--policy`",
             Self::Version | Self::UnknownKind => "run the same version of cogmesh on both nodes",
-            Self::ProofOfWork => "delete the node's data directory, so that it makes a new identity under this policy",
+            Self::ProofOfWork => {
+                "delete the node's data directory, so that it makes a new identity under this policy"
+            }
             Self::NotAMember => "ask a member for an invitation",
             Self::Revoked => "ask the federation's operator",
             Self::Expired => "renew the certificate, and check the clock of both machines",
@@ -234,7 +238,10 @@ impl Refusal {
     /// A refusal that needs no more words than its code.
     #[must_use]
     pub const fn plain(code: RefusalCode) -> Self {
-        Self { code, about: String::new() }
+        Self {
+            code,
+            about: String::new(),
+        }
     }
 
     /// A refusal about something; what is too long for the wire is cut.

@@ -49,6 +49,8 @@ struct Link {
     node: NodeId,
     /// The last seq of each author that the peer is known to hold.
     holds: BTreeMap<NodeId, Seq>,
+    /// Authors whose entries were asked for here and did not come: others are asked first.
+    silent: BTreeSet<NodeId>,
     serving: BTreeSet<NodeId>,
     queued: VecDeque<(NodeId, Seq)>,
     resend_at: Option<Millis>,
@@ -58,6 +60,15 @@ struct Link {
 struct Asked {
     link: LinkId,
     heard: Millis,
+}
+
+/// Over which link something was told, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// When, on the monotonic clock.
+    pub mono: Millis,
+    /// By whom.
+    pub link: LinkId,
 }
 
 /// What a head that does not match ours says.
@@ -82,6 +93,7 @@ impl Sync {
         let fresh = Link {
             node,
             holds: BTreeMap::new(),
+            silent: BTreeSet::new(),
             serving: BTreeSet::new(),
             queued: VecDeque::new(),
             resend_at: None,
@@ -92,10 +104,15 @@ impl Sync {
     }
 
     /// A link is gone: what was asked of it is asked of others.
-    pub fn gone(&mut self, mono: Millis, link: LinkId, authors: &Authors, out: &mut Vec<Effect>) {
+    pub fn gone(&mut self, told: Told, authors: &Authors, out: &mut Vec<Effect>) {
+        let Told { mono, link } = told;
         self.links.remove(&link);
-        let orphans: Vec<NodeId> =
-            self.asked.iter().filter(|(_, asked)| asked.link == link).map(|(author, _)| *author).collect();
+        let orphans: Vec<NodeId> = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| asked.link == link)
+            .map(|(author, _)| *author)
+            .collect();
         for author in orphans {
             self.asked.remove(&author);
             self.ask_someone(mono, author, authors, out);
@@ -105,7 +122,7 @@ impl Sync {
     /// An author's log grew: its head is told to everyone within [`GATHER`].
     pub fn grew(&mut self, mono: Millis, author: NodeId) {
         self.changed.insert(author);
-        self.flush_at.get_or_insert(mono.plus(GATHER));
+        self.flush_at.get_or_insert_with(|| mono.plus(GATHER));
     }
 
     /// A segment of our own is to go to every peer that does not have it yet. Returns to how many it goes.
@@ -129,15 +146,14 @@ impl Sync {
     pub fn queue_full(&mut self, mono: Millis, link: LinkId) -> Option<NodeId> {
         let link = self.links.get_mut(&link)?;
         let is_news = link.resend_at.is_none();
-        link.resend_at.get_or_insert(mono.plus(RESEND));
+        link.resend_at.get_or_insert_with(|| mono.plus(RESEND));
         is_news.then_some(link.node)
     }
 
     /// A peer tells its heads.
     pub fn heads(
         &mut self,
-        mono: Millis,
-        link: LinkId,
+        told: Told,
         reports: &[HeadReport],
         federation: &FederationId,
         authors: &mut Authors,
@@ -145,28 +161,29 @@ impl Sync {
     ) -> Vec<Finding> {
         reports
             .iter()
-            .map(|report| self.head(mono, link, report, federation, authors, out))
+            .map(|report| self.head(told, report, federation, authors, out))
             .collect()
     }
 
     fn head(
         &mut self,
-        mono: Millis,
-        link: LinkId,
+        told: Told,
         report: &HeadReport,
         federation: &FederationId,
         authors: &mut Authors,
         out: &mut Vec<Effect>,
     ) -> Finding {
         let head = report.head;
-        let Some(peer) = self.links.get_mut(&link) else { return Finding::Nothing };
+        let Some(peer) = self.links.get_mut(&told.link) else {
+            return Finding::Nothing;
+        };
         if peer.holds.len() >= AUTHORS_MAX && !peer.holds.contains_key(&head.author) {
             return Finding::Nothing;
         }
         peer.holds.insert(head.author, head.seq);
         let node = peer.node;
         let Some(ours) = authors.get_mut(head.author) else {
-            self.ask(mono, link, head.author, authors, out);
+            self.ask(told, head.author, authors, out);
             return Finding::Nothing;
         };
         if ours.forked || head.seq < ours.book.seq() {
@@ -174,13 +191,17 @@ impl Sync {
             return Finding::Nothing;
         }
         if head.seq > ours.book.seq() {
-            self.ask(mono, link, head.author, authors, out);
+            self.ask(told, head.author, authors, out);
             return Finding::Nothing;
         }
         if head.hash != ours.book.hash {
             // Only a signature makes it a fork; without one it is noise.
             let signed = head.verify(federation).is_ok();
-            return if signed { Finding::Fork(head.author) } else { Finding::Nothing };
+            return if signed {
+                Finding::Fork(head.author)
+            } else {
+                Finding::Nothing
+            };
         }
         let balance = ours.book.account.balance;
         if balance != report.balance || ours.digest() != report.digest {
@@ -204,12 +225,15 @@ impl Sync {
         authors: &Authors,
         out: &mut Vec<Effect>,
     ) {
-        let Some(peer) = self.links.get_mut(&link) else { return };
+        let Some(peer) = self.links.get_mut(&link) else {
+            return;
+        };
         let have_it = authors.seq(author).is_some_and(|have| from <= have);
-        if !have_it || peer.serving.contains(&author) {
+        if !have_it {
             return;
         }
-        if peer.serving.len() >= SERVED_PER_LINK_MAX {
+        // A want that comes while the same author is being served asks for what came after that was read.
+        if peer.serving.contains(&author) || peer.serving.len() >= SERVED_PER_LINK_MAX {
             let waits = peer.queued.iter().any(|(waiting, _)| *waiting == author);
             if !waits && peer.queued.len() < QUEUED_PER_LINK_MAX {
                 peer.queued.push_back((author, from));
@@ -221,30 +245,36 @@ impl Sync {
 
     /// A catch-up stream is done: the next want gets its turn.
     pub fn served(&mut self, link: LinkId, author: NodeId, out: &mut Vec<Effect>) {
-        let Some(peer) = self.links.get_mut(&link) else { return };
+        let Some(peer) = self.links.get_mut(&link) else {
+            return;
+        };
         peer.serving.remove(&author);
-        if let Some((author, from)) = peer.queued.pop_front() {
+        let next = peer
+            .queued
+            .iter()
+            .position(|(waiting, _)| !peer.serving.contains(waiting));
+        if let Some((author, from)) = next.and_then(|place| peer.queued.remove(place)) {
             peer.serve(link, author, from, out);
         }
     }
 
     /// A segment was taken or known: the peer holds it, and a want may be fulfilled.
-    pub fn took(
-        &mut self,
-        mono: Millis,
-        link: LinkId,
-        author: NodeId,
-        last: Seq,
-        authors: &Authors,
-        out: &mut Vec<Effect>,
-    ) {
+    pub fn took(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
+        let Told { mono, link } = told;
         if let Some(peer) = self.links.get_mut(&link) {
             let holds = peer.holds.entry(author).or_insert(last);
             *holds = last.max(*holds);
+            peer.silent.remove(&author);
         }
-        let Some(asked) = self.asked.get_mut(&author) else { return };
+        let Some(asked) = self.asked.get_mut(&author) else {
+            return;
+        };
         asked.heard = mono;
-        let target = self.links.get(&asked.link).and_then(|peer| peer.holds.get(&author)).copied();
+        let target = self
+            .links
+            .get(&asked.link)
+            .and_then(|peer| peer.holds.get(&author))
+            .copied();
         if target.is_none_or(|target| authors.seq(author) >= Some(target)) {
             self.asked.remove(&author);
             self.ask_someone(mono, author, authors, out);
@@ -252,20 +282,13 @@ impl Sync {
     }
 
     /// Entries between ours and a live segment are missing: asks for them.
-    pub fn gap(
-        &mut self,
-        mono: Millis,
-        link: LinkId,
-        author: NodeId,
-        last: Seq,
-        authors: &Authors,
-        out: &mut Vec<Effect>,
-    ) {
+    pub fn gap(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
+        let link = told.link;
         if let Some(peer) = self.links.get_mut(&link) {
             let holds = peer.holds.entry(author).or_insert(last);
             *holds = last.max(*holds);
         }
-        self.ask(mono, link, author, authors, out);
+        self.ask(told, author, authors, out);
     }
 
     /// An author's entries lie too far ahead of our clock: asks again later, and not before.
@@ -283,7 +306,9 @@ impl Sync {
     /// Whether a peer holds entries of that author that we lack.
     #[must_use]
     pub fn is_behind(&self, author: NodeId, have: Option<Seq>) -> bool {
-        self.links.values().any(|link| link.holds.get(&author).copied() > have)
+        self.links
+            .values()
+            .any(|link| link.holds.get(&author).copied() > have)
     }
 
     /// When [`Sync::tick`] has something to do.
@@ -314,16 +339,27 @@ impl Sync {
             }
         }
         let silent = |asked: &Asked| asked.heard.plus(WANT_SILENT_MAX) <= mono;
-        let due: Vec<NodeId> =
-            self.asked.iter().filter(|(_, asked)| silent(asked)).map(|(author, _)| *author).collect();
-        let held: Vec<NodeId> =
-            self.held.iter().filter(|(_, at)| **at <= mono).map(|(author, _)| *author).collect();
+        let due: Vec<NodeId> = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| silent(asked))
+            .map(|(author, _)| *author)
+            .collect();
+        let held: Vec<NodeId> = self
+            .held
+            .iter()
+            .filter(|(_, at)| **at <= mono)
+            .map(|(author, _)| *author)
+            .collect();
         for author in &due {
-            // Whoever said it had more and then sent nothing is not believed again, so that a liar can't stand
-            // between us and a peer that has it.
-            let liar = self.asked.remove(author).and_then(|asked| self.links.get_mut(&asked.link));
-            if let Some(liar) = liar {
-                liar.holds.remove(author);
+            // Whoever said it had more and then sent nothing comes last, so that a liar can't stand between us and a
+            // peer that has it.
+            let silent = self
+                .asked
+                .remove(author)
+                .and_then(|asked| self.links.get_mut(&asked.link));
+            if let Some(silent) = silent {
+                silent.silent.insert(*author);
             }
         }
         for author in due.into_iter().chain(held) {
@@ -335,24 +371,19 @@ impl Sync {
     fn ask_someone(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         let have = authors.seq(author);
         let ahead = |link: &Link| link.holds.get(&author).copied() > have;
+        let likeliest = |link: &Link| (!link.silent.contains(&author), link.holds.get(&author).copied());
         let furthest = self
             .links
             .iter()
             .filter(|(_, link)| ahead(link))
-            .max_by_key(|(_, link)| link.holds.get(&author).copied());
+            .max_by_key(|(_, link)| likeliest(link));
         if let Some(link) = furthest.map(|(id, _)| *id) {
-            self.ask(mono, link, author, authors, out);
+            self.ask(Told { mono, link }, author, authors, out);
         }
     }
 
-    fn ask(
-        &mut self,
-        mono: Millis,
-        link: LinkId,
-        author: NodeId,
-        authors: &Authors,
-        out: &mut Vec<Effect>,
-    ) {
+    fn ask(&mut self, told: Told, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
+        let Told { mono, link } = told;
         let forked = authors.get(author).is_some_and(|known| known.forked);
         if forked || self.asked.contains_key(&author) || self.held.contains_key(&author) {
             return;
@@ -365,9 +396,15 @@ impl Sync {
             return;
         }
         self.asked.insert(author, Asked { link, heard: mono });
-        let frame = BalanceFrame::Want { author, from: authors.missing_from(author) };
+        let frame = BalanceFrame::Want {
+            author,
+            from: authors.missing_from(author),
+        };
         out.push(Effect::Balance { link, frame });
-        out.push(Effect::Event(Event::Wanted { from: peer.node, author }));
+        out.push(Effect::Event(Event::Wanted {
+            from: peer.node,
+            author,
+        }));
     }
 }
 
@@ -375,7 +412,10 @@ impl Link {
     fn serve(&mut self, link: LinkId, author: NodeId, from: Seq, out: &mut Vec<Effect>) {
         self.serving.insert(author);
         out.push(Effect::Serve { link, author, from });
-        out.push(Effect::Event(Event::Serving { to: self.node, author }));
+        out.push(Effect::Event(Event::Serving {
+            to: self.node,
+            author,
+        }));
     }
 }
 
@@ -404,8 +444,20 @@ fn report(id: NodeId, authors: &mut Authors, own: Option<Head>) -> Option<HeadRe
     let signature = match author.book.signature {
         Some(signature) => signature,
         // Our own log: only what was signed is told, and what is signed is stored.
-        None => own.filter(|head| head.author == id && head.seq == author.book.seq())?.signature,
+        None => {
+            own.filter(|head| head.author == id && head.seq == author.book.seq())?
+                .signature
+        }
     };
-    let head = Head { author: id, seq: author.book.seq(), hash: author.book.hash, signature };
-    Some(HeadReport { head, balance: author.book.account.balance, digest: author.digest() })
+    let head = Head {
+        author: id,
+        seq: author.book.seq(),
+        hash: author.book.hash,
+        signature,
+    };
+    Some(HeadReport {
+        head,
+        balance: author.book.account.balance,
+        digest: author.digest(),
+    })
 }

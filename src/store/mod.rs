@@ -1,1 +1,64 @@
 //! What a node must not forget, on disk.
+//!
+//! A [`Store`] keeps the books and the log: [`Store::commit`] takes several records, all or none, and they are durable
+//! when it returns. [`SqliteStore`] is what nodes use; [`MemoryStore`] is for tests and simulations, and fails on request.
+//! One thread ([`writer::Writer`]) commits; what arrives during a commit joins the next one. Reads never wait for it.
+//!
+//! **Invariant.** The process keeps no second truth: after a restart memory is rebuilt from here.
+
+mod error;
+mod memory;
+mod query;
+mod sqlite;
+pub mod writer;
+
+pub use self::{
+    error::{DatabaseFault, StoreError},
+    memory::MemoryStore,
+    query::{Rates, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
+    sqlite::SqliteStore,
+};
+use crate::{
+    ledger::types::{Millis, Seq},
+    log::{
+        NodeId,
+        books::{Books, Record, StoredEntry},
+    },
+};
+
+/// Most entries that one read returns: as many as a segment holds.
+pub const ENTRIES_MAX: usize = crate::log::SEGMENT_ENTRIES_MAX;
+
+/// Where a node keeps what it must not forget. All calls block.
+pub trait Store: std::fmt::Debug + Send + Sync + 'static {
+    /// All that a node remembers.
+    ///
+    /// # Errors
+    /// Where the store can't be read or holds what it could not have written.
+    fn load(&self) -> Result<Books, StoreError>;
+
+    /// Keeps those records, all or none; they are durable when it returns.
+    ///
+    /// # Errors
+    /// Where they can't be kept; then none of them is.
+    fn commit(&self, records: &[Record]) -> Result<(), StoreError>;
+
+    /// Consecutive entries of an author from `from` on: at least one where there is one, then as many as stay within
+    /// `bytes_max` bytes of headers and contents, at most [`ENTRIES_MAX`].
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError>;
+
+    /// The accepted thoughts that a query asks for, the oldest first.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError>;
+
+    /// How many thoughts were rewarded and how many were penalised since that time (as their authors wrote it).
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    fn rates(&self, since: Millis) -> Result<Rates, StoreError>;
+}

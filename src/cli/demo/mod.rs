@@ -29,6 +29,7 @@ pub struct DemoArgs {
 /// # Errors
 /// Where a node can't be started or the report can't be written; a criterion that does not hold is no error but exit
 /// code 1.
+#[expect(clippy::fn_params_excessive_bools, reason = "the flag as it was typed")]
 pub async fn run(args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
     let running = scenarios::run(args, &mut report);
@@ -46,5 +47,9 @@ pub async fn run(args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
         report.write_text(&mut out)?;
     }
     out.flush()?;
-    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.holds() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -13,6 +13,8 @@ pub(super) fn explain(case: Case<'_>) -> LayerReport {
         effect: LayerEffect::Informed,
         delta: MicroAtp::ZERO,
         delta_trust_ppm: 0,
-        sentence: format!("the author's genesis entry carries at least {bits} bits of work; without them it has no log"),
+        sentence: format!(
+            "the author's genesis entry carries at least {bits} bits of work; without them it has no log"
+        ),
     }
 }

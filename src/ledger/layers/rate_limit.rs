@@ -33,6 +33,8 @@ pub(super) fn explain(case: Case<'_>) -> LayerReport {
         effect: case.effect_of(Rejection::RateLimit, &[]),
         delta: MicroAtp::ZERO,
         delta_trust_ppm: 0,
-        sentence: format!("thought {count} of the {limit} that the author may have in this window of {window_s} s"),
+        sentence: format!(
+            "thought {count} of the {limit} that the author may have in this window of {window_s} s"
+        ),
     }
 }

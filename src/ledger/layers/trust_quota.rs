@@ -20,7 +20,10 @@ pub(super) fn explain(case: Case<'_>) -> LayerReport {
     let opened = case.after.window_start == case.facts.time && case.after.window_count == 1;
     let limit = case.after.window_limit;
     let sentence = if opened {
-        format!("this thought opened a window; trust {} allows {limit} thoughts in it", case.after.trust)
+        format!(
+            "this thought opened a window; trust {} allows {limit} thoughts in it",
+            case.after.trust
+        )
     } else {
         format!("the window's limit of {limit} was set when it opened, and stays")
     };

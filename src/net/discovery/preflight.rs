@@ -1,0 +1,69 @@
+//! Preflight: whether this machine lets us use mDNS on an interface at all.
+//! The mDNS library keeps such failures to itself (it logs them at debug level and stays silent), so we try first.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+
+use super::{
+    interfaces::{Net, Nic},
+    trouble::Trouble,
+};
+
+const PORT: u16 = 5353;
+const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+
+/// Tries what the library is about to do, in each IP version that the interface has. The error is a sentence for people.
+pub(super) fn preflight(nic: &Nic, nets: &BTreeSet<Net>) -> Result<(), (Trouble, String)> {
+    let v4 = nets.iter().any(|net| net.ip.is_ipv4());
+    let v6 = nets.iter().any(|net| net.ip.is_ipv6());
+    if v4 {
+        let socket = bound(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, PORT).into())
+            .map_err(|e| (Trouble::PortTaken, taken(&e)))?;
+        let index = InterfaceIndexOrAddress::Index(nic.index);
+        socket
+            .join_multicast_v4_n(&GROUP_V4, &index)
+            .map_err(|e| (Trouble::NoGroup, no_group(nic, &e)))?;
+    }
+    if v6 {
+        let socket = bound(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, PORT).into())
+            .map_err(|e| (Trouble::PortTaken, taken(&e)))?;
+        socket
+            .join_multicast_v6(&GROUP_V6, nic.index)
+            .map_err(|e| (Trouble::NoGroup, no_group(nic, &e)))?;
+    }
+    Ok(())
+}
+
+fn bound(domain: Domain, address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if domain == Domain::IPV6 {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn taken(error: &io::Error) -> String {
+    format!(
+        "mDNS can't use UDP port {PORT} ({error}): a program that does not share it holds it; stop that program \
+         (`ss -ulpn sport = :{PORT}` names it), or name a peer with `--peer`"
+    )
+}
+
+fn no_group(nic: &Nic, error: &io::Error) -> String {
+    format!(
+        "mDNS can't join its multicast group on {} ({error}): switch multicast on (`ip link set {} multicast on`), or \
+         name a peer with `--peer`",
+        nic.name.escape_debug(),
+        nic.name.escape_debug()
+    )
+}

@@ -1,0 +1,194 @@
+//! Watch: looks at the interfaces once a second, and keeps one mDNS listener for each that leads to a LAN.
+//!
+//! Polled, not told by netlink: a look takes tens of microseconds, works alike on every system with or without mDNS,
+//! needs no crate of its own (a netlink watcher brings a dozen), and a second is little beside the two that a carrier takes
+//! to come up. The same tick shows that the machine slept.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    sync::{mpsc, watch as cell},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Found, Interfaces, Order, Shared,
+    interfaces::{Net, Nic, Sleep, Snapshot},
+    mdns,
+    trouble::Trouble,
+};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Most interfaces that are listened on: each costs a thread and its daemon's memory.
+const LISTENERS_MAX: usize = 16;
+/// Orders that wait for one listener; it takes them at once.
+const ORDERS_MAX: usize = 64;
+
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut orders: mpsc::Receiver<Order>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let mut watch = Watch::new(shared, tasks);
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            order = orders.recv() => match order {
+                Some(order) => watch.pass_on(order),
+                None => return,
+            },
+            _ = ticks.tick() => watch.look(),
+        }
+    }
+    // Returning drops the listeners' orders; each says goodbye and ends.
+}
+
+struct Watch {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    listeners: BTreeMap<Nic, Listener>,
+    last: Option<Snapshot>,
+    sleep: Sleep,
+    /// A change that found the channel full.
+    untold: bool,
+}
+
+struct Listener {
+    orders: mpsc::Sender<Order>,
+    nets: cell::Sender<BTreeSet<Net>>,
+}
+
+impl Watch {
+    fn new(shared: Arc<Shared>, tasks: TaskTracker) -> Self {
+        let sleep = Sleep::new(Instant::now(), SystemTime::now());
+        Self {
+            shared,
+            tasks,
+            listeners: BTreeMap::new(),
+            last: None,
+            sleep,
+            untold: false,
+        }
+    }
+
+    fn look(&mut self) {
+        let woke = self.sleep.woke(Instant::now(), SystemTime::now());
+        let snapshot = match self.shared.config.interfaces.look() {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                let sentence = format!("the system does not tell its network interfaces: {error}");
+                return self.shared.trouble(Trouble::NoInterface, "", sentence);
+            }
+        };
+        let changed = self
+            .last
+            .as_ref()
+            .is_some_and(|last| last.watched != snapshot.watched);
+        if self.shared.config.mdns {
+            self.listen_on(&snapshot);
+            self.complain(&snapshot);
+        }
+        if woke || changed {
+            tracing::debug!(woke, changed, "the network changed");
+            self.untold = true;
+            self.pass_on(Order::BrowseAgain);
+        }
+        if self.untold {
+            self.untold = self.shared.found.try_send(Found::NetworkChanged).is_err();
+        }
+        self.last = Some(snapshot);
+    }
+
+    fn listen_on(&mut self, snapshot: &Snapshot) {
+        self.listeners
+            .retain(|nic, listener| snapshot.announce.contains_key(nic) && !listener.orders.is_closed());
+        for (nic, nets) in &snapshot.announce {
+            if let Some(listener) = self.listeners.get(nic) {
+                listener.nets.send_if_modified(|known| {
+                    let changed = known != nets;
+                    known.clone_from(nets);
+                    changed
+                });
+            } else if self.listeners.len() < LISTENERS_MAX {
+                let listener = self.listen(nic, nets);
+                self.listeners.insert(nic.clone(), listener);
+            }
+        }
+    }
+
+    fn listen(&self, nic: &Nic, nets: &BTreeSet<Net>) -> Listener {
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        let (nets, known) = cell::channel(nets.clone());
+        let ear = mdns::Ear::new(Arc::clone(&self.shared), nic.clone(), known);
+        self.tasks.spawn(ear.run(inbox));
+        Listener { orders, nets }
+    }
+
+    /// Tells people why nothing, or not all that they named, is announced.
+    fn complain(&self, snapshot: &Snapshot) {
+        if snapshot.announce.len() > LISTENERS_MAX {
+            let sentence = format!(
+                "mDNS uses the first {LISTENERS_MAX} network interfaces only; name those that lead to peers"
+            );
+            self.shared.trouble(Trouble::NotUsable, "", sentence);
+        }
+        let Interfaces::Named(names) = &self.shared.config.interfaces else {
+            return self.complain_of_none(snapshot);
+        };
+        for name in names {
+            if snapshot.announce.keys().any(|nic| nic.name == *name) {
+                self.shared.well(Trouble::NotUsable, name);
+                continue;
+            }
+            let why = snapshot
+                .left_out
+                .get(name)
+                .copied()
+                .unwrap_or("absent or without an address");
+            let sentence = format!("nothing is announced on {}: it is {why}", name.escape_debug());
+            self.shared.trouble(Trouble::NotUsable, name, sentence);
+        }
+    }
+
+    fn complain_of_none(&self, snapshot: &Snapshot) {
+        if snapshot.announce.is_empty() {
+            let sentence = format!(
+                "no network interface to announce on{}; name a peer with `--peer`",
+                why(snapshot)
+            );
+            self.shared.trouble(Trouble::NoInterface, "", sentence);
+        } else {
+            self.shared.well(Trouble::NoInterface, "");
+        }
+    }
+
+    fn pass_on(&self, order: Order) {
+        for listener in self.listeners.values() {
+            if let Err(error) = listener.orders.try_send(order) {
+                tracing::debug!(%error, "order to an mDNS listener dropped");
+            }
+        }
+    }
+}
+
+fn why(snapshot: &Snapshot) -> String {
+    let reasons: Vec<String> = snapshot
+        .left_out
+        .iter()
+        .take(8)
+        .map(|(name, why)| format!("{} is {why}", name.escape_debug()))
+        .collect();
+    if reasons.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", reasons.join(", "))
+    }
+}

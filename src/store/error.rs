@@ -1,0 +1,87 @@
+//! What can go wrong with a store; each variant says whether anything changed and what to do.
+
+use std::{error, fmt, io, path::PathBuf};
+
+/// Why a store can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file can't be made or opened. Nothing was changed.
+    #[error("can't open the store `{}`", path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// SQLite failed. A commit that failed changed nothing; the node stops writing and is started again.
+    #[error("the store `{}` failed", path.display())]
+    Sqlite {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DatabaseFault,
+    },
+    /// The file is something else than a store of cogmesh. Nothing was changed; move it away.
+    #[error("`{}` is no store of cogmesh; move it away, and the node makes a new one", path.display())]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A newer version wrote it. Nothing was changed; use that version again.
+    #[error("the store `{}` was written by a newer version of cogmesh (schema {found}, this one knows {known}); use that version, or another data directory", path.display())]
+    Newer {
+        /// Which.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// It belongs to another federation, or to other rules. Nothing was changed.
+    #[error("the store `{}` belongs to another federation ({found}, asked for was {wanted}): the federation's name and every value of its policy are part of that id; start with the ones it was made with, or with another `--data-dir`", path.display())]
+    OtherFederation {
+        /// Which.
+        path: PathBuf,
+        /// The first digits of its federation's id.
+        found: String,
+        /// The first digits of the one asked for.
+        wanted: String,
+    },
+    /// It belongs to another key. Nothing was changed.
+    #[error("the store `{}` belongs to another node key ({found}); put that key back, or use another `--data-dir`", path.display())]
+    OtherNode {
+        /// Which.
+        path: PathBuf,
+        /// Whose, in short form.
+        found: String,
+    },
+    /// It holds what this program could not have written. Nothing was changed.
+    #[error("the store `{}` is damaged: {what}; restore a backup of it, or move it away and start again: the others' entries come back from the peers", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and where.
+        what: String,
+    },
+    /// A test made it fail.
+    #[error("the store failed because it was told to")]
+    OnRequest,
+}
+
+/// An error of the database library, which stays out of everyone else's types.
+#[derive(Debug)]
+pub struct DatabaseFault(pub(super) Box<dyn error::Error + Send + Sync>);
+
+impl fmt::Display for DatabaseFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl error::Error for DatabaseFault {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.0.source()
+    }
+}

@@ -1,0 +1,181 @@
+//! A store in memory, for tests and simulations: it keeps what a real one keeps, and fails on request.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{ENTRIES_MAX, Rates, Store, StoreError, ThoughtQuery, ThoughtRow};
+use crate::{
+    ledger::{
+        Verdict,
+        types::{Millis, Seq},
+    },
+    log::{
+        NodeId, Signature,
+        books::{Books, Judged, Record, SUBMISSION_KEYS_MAX, StoredEntry},
+    },
+};
+
+/// A store that is gone with the process.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    books: Books,
+    log: BTreeMap<(NodeId, Seq), (Judged, Option<Signature>)>,
+    fails: bool,
+}
+
+impl MemoryStore {
+    /// The next commit fails, and every one after it: a disk that has gone.
+    pub fn fail(&self) {
+        self.lock().fails = true;
+    }
+
+    /// A copy of what it holds now, for a restart or a restored backup.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let kept = Kept {
+            fails: false,
+            ..self.lock().clone()
+        };
+        Self {
+            kept: Mutex::new(kept),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // Every change is made by one call that can't panic halfway.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, record: &Record) {
+        match record {
+            Record::Entries {
+                author,
+                entries,
+                book,
+            } => {
+                for judged in entries {
+                    let seq = judged.entry.seq();
+                    let signature = book.signature.filter(|_| seq == book.seq());
+                    self.log.insert((*author, seq), (judged.clone(), signature));
+                }
+                self.books.authors.insert(*author, (**book).clone());
+            }
+            Record::Submission { key, recorded } => {
+                self.books.submissions.retain(|(known, _)| known != key);
+                self.books.submissions.push((key.clone(), recorded.clone()));
+                let surplus = self.books.submissions.len().saturating_sub(SUBMISSION_KEYS_MAX);
+                self.books.submissions.drain(..surplus);
+            }
+            Record::Peer { id, peer } => {
+                self.books.peers.insert(*id, peer.clone());
+            }
+            Record::NewestTime(time) => self.books.newest_time = self.books.newest_time.max(*time),
+        }
+    }
+
+    fn row(&self, author: NodeId, judged: &Judged) -> Option<ThoughtRow> {
+        let thought = judged.thought.as_ref()?;
+        let Verdict::Accepted { reward } = thought.verdict else {
+            return None;
+        };
+        Some(ThoughtRow {
+            author,
+            name: self.books.authors.get(&author)?.name.clone(),
+            seq: judged.entry.seq(),
+            time: judged.entry.header().time,
+            session: thought.session.clone(),
+            mode: thought.mode,
+            content: judged.entry.content_text()?.to_owned(),
+            coherence: thought.coherence,
+            weight: thought.weight,
+            reward,
+            received: judged.received,
+        })
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&self) -> Result<Books, StoreError> {
+        Ok(self.lock().books.clone())
+    }
+
+    fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
+        let mut kept = self.lock();
+        if kept.fails {
+            return Err(StoreError::OnRequest);
+        }
+        records.iter().for_each(|record| kept.keep(record));
+        Ok(())
+    }
+
+    fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
+        let kept = self.lock();
+        let mut bytes = 0_usize;
+        let mut entries = vec![];
+        for (judged, signature) in kept
+            .log
+            .range((author, from)..=(author, Seq(u64::MAX)))
+            .map(|(_, kept)| kept)
+        {
+            bytes = bytes.saturating_add(judged.entry.byte_len());
+            if !entries.is_empty() && (bytes > bytes_max || entries.len() >= ENTRIES_MAX) {
+                break;
+            }
+            entries.push(StoredEntry {
+                header: judged.entry.header_bytes().clone(),
+                content: judged.entry.content().cloned(),
+                signature: *signature,
+            });
+        }
+        Ok(entries)
+    }
+
+    fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError> {
+        let kept = self.lock();
+        let fits = |row: &ThoughtRow| {
+            query
+                .session
+                .as_ref()
+                .is_none_or(|session| row.session == *session)
+                && query.author.is_none_or(|author| row.author == author)
+                && query.since.is_none_or(|since| row.time >= since)
+        };
+        let mut rows: Vec<ThoughtRow> = kept
+            .log
+            .iter()
+            .filter_map(|((author, _), (judged, _))| kept.row(*author, judged))
+            .filter(fits)
+            .collect();
+        rows.sort_by_key(|row| (row.time, row.author, row.seq));
+        let surplus = rows
+            .len()
+            .saturating_sub(usize::try_from(query.limit).unwrap_or(usize::MAX));
+        Ok(rows.split_off(surplus))
+    }
+
+    fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
+        let mut rates = Rates::default();
+        for (judged, _) in self
+            .lock()
+            .log
+            .values()
+            .filter(|(judged, _)| judged.entry.header().time >= since)
+        {
+            match judged.thought.as_ref().map(|thought| thought.verdict) {
+                Some(Verdict::Accepted { reward }) if reward.0 > 0 => rates.rewards += 1,
+                Some(Verdict::Rejected { .. }) => rates.penalties += 1,
+                Some(Verdict::Accepted { .. }) | None => {}
+            }
+        }
+        Ok(rates)
+    }
+}

@@ -1,0 +1,233 @@
+//! Reads: the books at start, the log for peers, the corpus for people.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, named_params, params};
+
+use super::{
+    super::{ENTRIES_MAX, Rates, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
+    ReadFault,
+    rows::{Columns, parsed, signed, verdict},
+};
+use crate::{
+    ledger::{
+        account::Account,
+        policy::Policy,
+        types::{Millis, Seq},
+    },
+    log::{
+        Hardware, Hash, Mode, NodeId,
+        books::{AuthorBook, Books, KnownPeer, Recorded, StoredEntry},
+    },
+};
+
+/// All that a node remembers.
+pub(super) fn books(connection: &Connection, policy: &Policy) -> Result<Books, ReadFault> {
+    Ok(Books {
+        authors: authors(connection, policy)?,
+        peers: peers(connection)?,
+        submissions: submissions(connection)?,
+        newest_time: newest_time(connection)?,
+    })
+}
+
+fn authors(connection: &Connection, policy: &Policy) -> Result<BTreeMap<NodeId, AuthorBook>, ReadFault> {
+    let mut authors = BTreeMap::new();
+    let mut select = connection
+        .prepare("SELECT id, name, hardware, arch, hash, signature, account, known_since FROM authors")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of(row);
+        let id = NodeId::from_stored(columns.take()?);
+        let name: String = columns.take()?;
+        let hardware: u8 = columns.take()?;
+        let arch: String = columns.take()?;
+        let hash = Hash(columns.take()?);
+        let signature = columns.signature()?;
+        let account: Vec<u8> = columns.take()?;
+        let account = Account::from_bytes(&account, policy)
+            .map_err(|error| ReadFault::Damaged(format!("the account of {id}: {error}")))?;
+        let hardware = Hardware::from_number(hardware)
+            .ok_or_else(|| ReadFault::Damaged(format!("the hardware of {id}")))?;
+        let book = AuthorBook {
+            name: parsed(&name, "node name")?,
+            hardware,
+            arch: parsed(&arch, "architecture")?,
+            hash,
+            signature,
+            account,
+            known_since: columns.millis()?,
+        };
+        authors.insert(id, book);
+    }
+    Ok(authors)
+}
+
+fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, ReadFault> {
+    let mut peers = BTreeMap::new();
+    let mut select = connection.prepare("SELECT id, name, addresses, seen_ms FROM peers")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of(row);
+        let id = NodeId::from_stored(columns.take()?);
+        let name: String = columns.take()?;
+        let addresses: String = columns.take()?;
+        let addresses: Result<Vec<_>, _> = addresses
+            .split_whitespace()
+            .map(|address| parsed(address, "address"))
+            .collect();
+        let peer = KnownPeer {
+            name: parsed(&name, "node name")?,
+            addresses: addresses?,
+            seen: columns.millis()?,
+        };
+        peers.insert(id, peer);
+    }
+    Ok(peers)
+}
+
+fn submissions(connection: &Connection) -> Result<Vec<(String, Recorded)>, ReadFault> {
+    let mut select = connection.prepare(
+        "SELECT key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm \
+         FROM submissions ORDER BY number",
+    )?;
+    let mut rows = select.query([])?;
+    let mut submissions = vec![];
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of(row);
+        let key: String = columns.take()?;
+        let seq = columns.seq()?;
+        let name: String = columns.take()?;
+        let coherence = columns.ppm()?;
+        let delta = columns.micro_atp()?;
+        let recorded = Recorded {
+            seq,
+            verdict: verdict(&name, delta)?,
+            coherence,
+            delta,
+            balance: columns.micro_atp()?,
+            trust: columns.ppm()?,
+        };
+        submissions.push((key, recorded));
+    }
+    Ok(submissions)
+}
+
+fn newest_time(connection: &Connection) -> Result<Millis, ReadFault> {
+    let select = "SELECT value FROM meta WHERE key = 'newest_time'";
+    let stored: Option<[u8; 8]> = connection.query_row(select, [], |row| row.get(0)).optional()?;
+    Ok(stored.map_or(Millis::ZERO, |bytes| Millis(u64::from_be_bytes(bytes))))
+}
+
+/// See [`super::super::Store::entries`].
+pub(super) fn entries(
+    connection: &Connection,
+    author: NodeId,
+    from: Seq,
+    bytes_max: usize,
+) -> Result<Vec<StoredEntry>, ReadFault> {
+    let mut select = connection.prepare_cached(
+        "SELECT entries.seq, header, content, entries.signature FROM entries \
+         LEFT JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq \
+         WHERE entries.author = (SELECT number FROM authors WHERE id = ?1) AND entries.seq >= ?2 \
+         ORDER BY entries.seq LIMIT ?3",
+    )?;
+    let limit = i64::try_from(ENTRIES_MAX).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![author.as_bytes(), signed(from.0), limit])?;
+    let mut entries: Vec<StoredEntry> = vec![];
+    let (mut bytes, mut next) = (0_usize, from);
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of(row);
+        if columns.seq()? != next {
+            break;
+        }
+        next = next.next();
+        let header: Vec<u8> = columns.take()?;
+        let content: Option<Vec<u8>> = columns.take()?;
+        let length = header.len().saturating_add(content.as_ref().map_or(0, Vec::len));
+        bytes = bytes.saturating_add(length);
+        if !entries.is_empty() && bytes > bytes_max {
+            break;
+        }
+        let signature = columns.signature()?;
+        entries.push(StoredEntry {
+            header: header.into(),
+            content: content.map(Bytes::from),
+            signature,
+        });
+    }
+    Ok(entries)
+}
+
+/// See [`super::super::Store::thoughts`].
+pub(super) fn thoughts(connection: &Connection, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, ReadFault> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, name, entries.seq, time_ms, session, mode, content, coherence_ppm, weight_ppm, delta_uatp, \
+         received_ms FROM entries JOIN authors ON authors.number = entries.author \
+         JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq \
+         WHERE verdict = 'accepted' AND (:session IS NULL OR session = :session) \
+         AND (:author IS NULL OR id = :author) AND time_ms >= :since \
+         ORDER BY time_ms DESC, entries.author DESC, entries.seq DESC LIMIT :limit",
+    )?;
+    let session = query.session.as_ref().map(|session| session.as_str());
+    let author = query.author.as_ref().map(|author| &author.as_bytes()[..]);
+    let since = query.since.map_or(0, |since| signed(since.0.min(signed_max())));
+    let mut rows = select.query(named_params! {
+        ":session": session,
+        ":author": author,
+        ":since": since,
+        ":limit": query.limit.min(THOUGHTS_MAX),
+    })?;
+    let mut thoughts = vec![];
+    while let Some(row) = rows.next()? {
+        thoughts.push(thought(&mut Columns::of(row))?);
+    }
+    thoughts.reverse();
+    Ok(thoughts)
+}
+
+fn thought(columns: &mut Columns<'_, '_>) -> Result<ThoughtRow, ReadFault> {
+    let author = NodeId::from_stored(columns.take()?);
+    let name: String = columns.take()?;
+    let (seq, time) = (columns.seq()?, columns.millis()?);
+    let session: String = columns.take()?;
+    let mode: u8 = columns.take()?;
+    let content: Vec<u8> = columns.take()?;
+    let damaged = |what: &str| ReadFault::Damaged(format!("the {what} of entry {seq} of {author}"));
+    Ok(ThoughtRow {
+        author,
+        name: parsed(&name, "node name")?,
+        seq,
+        time,
+        session: parsed(&session, "session name")?,
+        mode: Mode::from_number(mode).ok_or_else(|| damaged("mode"))?,
+        content: String::from_utf8(content).map_err(|_| damaged("content"))?,
+        coherence: columns.ppm()?,
+        weight: columns.ppm()?,
+        reward: columns.micro_atp()?,
+        received: columns.millis()?,
+    })
+}
+
+/// See [`super::super::Store::rates`].
+pub(super) fn rates(connection: &Connection, since: Millis) -> Result<Rates, ReadFault> {
+    let mut select = connection.prepare_cached(
+        "SELECT count(*) FILTER (WHERE verdict = 'accepted' AND delta_uatp > 0), \
+         count(*) FILTER (WHERE verdict <> 'accepted') FROM entries \
+         WHERE verdict IS NOT NULL AND time_ms >= ?1",
+    )?;
+    let rates = select.query_row([signed(since.0.min(signed_max()))], |row| {
+        let mut columns = Columns::of(row);
+        Ok(Rates {
+            rewards: columns.u64()?,
+            penalties: columns.u64()?,
+        })
+    })?;
+    Ok(rates)
+}
+
+/// The largest time that compares as a signed integer; later ones are three hundred million years away.
+const fn signed_max() -> u64 {
+    i64::MAX.unsigned_abs()
+}

@@ -1,0 +1,164 @@
+//! Commits: several records in one transaction, all or none.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::rows::{signed, verdict_name};
+use crate::{
+    ledger::Verdict,
+    log::{
+        NodeId,
+        books::{AuthorBook, Judged, KnownPeer, Record, Recorded, SUBMISSION_KEYS_MAX},
+    },
+};
+
+/// Writes the records and syncs.
+pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut submissions = false;
+    for record in records {
+        match record {
+            Record::Entries {
+                author,
+                entries,
+                book,
+            } => {
+                let number = put_author(&transaction, *author, book)?;
+                put_entries(&transaction, number, entries, book)?;
+            }
+            Record::Submission { key, recorded } => {
+                submissions = true;
+                put_submission(&transaction, key, recorded)?;
+            }
+            Record::Peer { id, peer } => put_peer(&transaction, *id, peer)?,
+            Record::NewestTime(time) => {
+                let mut put = transaction.prepare_cached(
+                    "INSERT INTO meta (key, value) VALUES ('newest_time', ?1) \
+                     ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+                )?;
+                // Big-endian, so that the larger time is also the larger value.
+                put.execute([time.0.to_be_bytes()])?;
+            }
+        }
+    }
+    if submissions {
+        forget_old_submissions(&transaction)?;
+    }
+    transaction.commit()
+}
+
+fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> rusqlite::Result<i64> {
+    let (account, signature) = (
+        book.account.to_bytes(),
+        book.signature.map(|signature| signature.0),
+    );
+    let mut update = transaction.prepare_cached(
+        "UPDATE authors SET hash = ?2, signature = ?3, account = ?4 WHERE id = ?1 RETURNING number",
+    )?;
+    let known = update
+        .query_row(params![id.as_bytes(), book.hash.0, signature, account], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    if let Some(number) = known {
+        return Ok(number);
+    }
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO authors (id, name, hardware, arch, hash, signature, account, known_since) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    insert.insert(params![
+        id.as_bytes(),
+        book.name.as_str(),
+        book.hardware.number(),
+        book.arch.as_str(),
+        book.hash.0,
+        signature,
+        account,
+        signed(book.known_since.0),
+    ])
+}
+
+fn put_entries(
+    transaction: &Transaction<'_>,
+    author: i64,
+    entries: &[Judged],
+    book: &AuthorBook,
+) -> rusqlite::Result<()> {
+    let mut put_entry = transaction.prepare_cached(
+        "INSERT INTO entries (author, seq, hash, header, signature, time_ms, received_ms, \
+         verdict, session, mode, coherence_ppm, weight_ppm, delta_uatp) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?;
+    let mut put_content =
+        transaction.prepare_cached("INSERT INTO contents (author, seq, content) VALUES (?1, ?2, ?3)")?;
+    for judged in entries {
+        let entry = &judged.entry;
+        let seq = signed(entry.seq().0);
+        // The signature covers the last entry of its segment; from there the log can be sent on.
+        let signature = book
+            .signature
+            .filter(|_| entry.seq() == book.seq())
+            .map(|signature| signature.0);
+        let thought = judged.thought.as_ref();
+        put_entry.execute(params![
+            author,
+            seq,
+            entry.hash().0,
+            &entry.header_bytes()[..],
+            signature,
+            signed(entry.header().time.0),
+            signed(judged.received.0),
+            thought.map(|thought| verdict_name(thought.verdict)),
+            thought.map(|thought| thought.session.as_str()),
+            thought.map(|thought| thought.mode.number()),
+            thought.map(|thought| thought.coherence.0),
+            thought.map(|thought| thought.weight.0),
+            thought.map(|thought| thought.delta.0),
+        ])?;
+        if let Some(content) = entry.content() {
+            put_content.execute(params![author, seq, &content[..]])?;
+        }
+    }
+    Ok(())
+}
+
+fn put_submission(transaction: &Transaction<'_>, key: &str, recorded: &Recorded) -> rusqlite::Result<()> {
+    let verdict: Verdict = recorded.verdict;
+    let mut put = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO submissions \
+         (key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    put.execute(params![
+        key,
+        signed(recorded.seq.0),
+        verdict_name(verdict),
+        recorded.coherence.0,
+        recorded.delta.0,
+        recorded.balance.0,
+        recorded.trust.0,
+    ])?;
+    Ok(())
+}
+
+fn forget_old_submissions(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut forget = transaction.prepare_cached(
+        "DELETE FROM submissions WHERE number <= (SELECT max(number) FROM submissions) - ?1",
+    )?;
+    forget.execute([i64::try_from(SUBMISSION_KEYS_MAX).unwrap_or(i64::MAX)])?;
+    Ok(())
+}
+
+fn put_peer(transaction: &Transaction<'_>, id: NodeId, peer: &KnownPeer) -> rusqlite::Result<()> {
+    let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
+    let mut put = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO peers (id, name, addresses, seen_ms) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    put.execute(params![
+        id.as_bytes(),
+        peer.name.as_str(),
+        addresses.join(" "),
+        signed(peer.seen.0)
+    ])?;
+    Ok(())
+}
