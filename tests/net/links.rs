@@ -13,7 +13,7 @@ use crate::common::{PATIENCE, admitted, config, link, node, number_of, numbered,
 use bytes::Bytes;
 use cogmesh::{
     ledger::types::{Millis, Seq},
-    net::{NetEvent, PROBE_BYTES_MAX, ProbeError},
+    net::{ListenOn, NetEvent, PROBE_BYTES_MAX, ProbeError},
     protocol::{
         frame::{BalanceFrame, ControlFrame, StreamKind},
         input::{Address, Attempt, Dial, LinkId},
@@ -106,6 +106,19 @@ async fn a_segment_that_does_not_hold_is_told_and_the_link_stays() {
     one.endpoint.publish(&[from_one], &segment(9, &["true"]));
     assert!(matches!(two.next().await, NetEvent::HeardWrong { .. }));
     assert_eq!(two.heard().await, segment(9, &["true"]));
+}
+
+#[tokio::test]
+async fn a_long_segment_is_heard_before_what_was_sent_after_it() {
+    let (mut one, mut two) = (node(1), node(2));
+    let (from_one, _) = admitted(&mut one, &mut two).await;
+    let contents: Vec<String> = (0..900).map(|number| format!("thought {number}")).collect();
+    let contents: Vec<&str> = contents.iter().map(String::as_str).collect();
+    let long = segment(9, &contents);
+    one.endpoint.publish(&[from_one], &long);
+    one.endpoint.publish(&[from_one], &segment(9, &["after it"]));
+    assert_eq!(two.heard().await, long);
+    assert_eq!(two.heard().await, segment(9, &["after it"]));
 }
 
 #[tokio::test]
@@ -280,4 +293,55 @@ async fn connections_over_the_limit_are_turned_away() {
     three.dial(Some(one.id), &[one.address]);
     let why = three.dial_failed().await;
     assert!(why.contains("takes no more connections"), "{why}");
+}
+
+#[tokio::test]
+async fn a_node_on_every_interface_is_reached_by_ipv4_and_ipv6_and_one_on_lo_by_ipv4() {
+    let listening = |seed, listen| cogmesh::net::NetConfig {
+        listen,
+        ..config(seed)
+    };
+    let mut everywhere = open(listening(1, ListenOn::Everywhere), 8);
+    let port = everywhere.address.port();
+    let mut on_lo = open(listening(2, ListenOn::Interfaces(vec!["lo".to_owned()])), 8);
+    let mut reached = vec![format!("127.0.0.1:{port}").parse().unwrap()];
+    // A machine without IPv6 has only the first.
+    if UdpSocket::bind("[::1]:0").is_ok() {
+        reached.push(format!("[::1]:{port}").parse().unwrap());
+    }
+    for address in reached {
+        on_lo.dial(None, &[address]);
+        match on_lo.next().await {
+            NetEvent::Connected { address: to, .. } => assert_eq!(to, address),
+            other => panic!("{other:?}"),
+        }
+        match everywhere.next().await {
+            NetEvent::Connected { address: from, .. } => {
+                assert_eq!(from.is_ipv4(), address.is_ipv4(), "{from}");
+                assert_eq!(from.port(), on_lo.address.port());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_that_come_at_once_all_get_in() {
+    const MANY: usize = 100;
+    let mut config = config(1);
+    config.connections_max = 2 * MANY;
+    let mut one = open(config, 8);
+    let mut others = vec![];
+    for seed in 0..MANY {
+        let other = node(100 + u8::try_from(seed).unwrap());
+        other.dial(Some(one.id), &[one.address]);
+        others.push(other);
+    }
+    // More than shake hands without proof of their address, so some must have been sent round by a Retry.
+    for _ in 0..MANY {
+        one.connected().await;
+    }
+    for other in &mut others {
+        other.connected().await;
+    }
 }
