@@ -1,6 +1,6 @@
 //! What can go wrong with a store; each variant says whether anything changed and what to do.
 
-use std::{io, path::PathBuf};
+use std::{error, fmt, io, path::PathBuf};
 
 /// Why a store can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum StoreError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: database::Fault,
+        source: DatabaseFault,
     },
     /// The file is something else than a store of cogmesh. Nothing was changed; move it away.
     #[error("`{}` is no store of cogmesh; move it away, and the node makes a new one", path.display())]
@@ -65,28 +65,27 @@ pub enum StoreError {
         /// What is wrong, and where.
         what: String,
     },
-    /// A test made it fail.
+    /// The writer's thread panicked, which is a fault of the program. What it had not committed is lost, and was never
+    /// acknowledged; the node ends and is started again.
+    #[error("the thread that writes the store panicked; start the node again and report what it printed")]
+    WriterPanicked,
+    /// A test made it fail. Nothing was changed.
     #[error("the store failed because it was told to")]
     OnRequest,
 }
 
-/// Keeps the database library out of everyone else's types.
-pub mod database {
-    use std::{error, fmt};
+/// An error of the database library, which stays behind the store's door.
+#[derive(Debug)]
+pub struct DatabaseFault(pub(super) Box<dyn error::Error + Send + Sync>);
 
-    /// An error of the database library.
-    #[derive(Debug)]
-    pub struct Fault(pub(crate) Box<dyn error::Error + Send + Sync>);
-
-    impl fmt::Display for Fault {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self.0.fmt(f)
-        }
+impl fmt::Display for DatabaseFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
+}
 
-    impl error::Error for Fault {
-        fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-            self.0.source()
-        }
+impl error::Error for DatabaseFault {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.0.source()
     }
 }

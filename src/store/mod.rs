@@ -13,7 +13,7 @@ mod sqlite;
 pub mod writer;
 
 pub use self::{
-    error::StoreError,
+    error::{DatabaseFault, StoreError},
     memory::MemoryStore,
     query::{Rates, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
     sqlite::SqliteStore,

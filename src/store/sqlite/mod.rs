@@ -15,7 +15,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Rates, Store, StoreError, ThoughtQuery, ThoughtRow, error::database::Fault};
+use super::{DatabaseFault, Rates, Store, StoreError, ThoughtQuery, ThoughtRow};
 use crate::{
     ledger::{
         policy::Policy,
@@ -101,7 +101,7 @@ impl SqliteStore {
     fn failed(&self, error: rusqlite::Error) -> StoreError {
         StoreError::Sqlite {
             path: self.path.clone(),
-            source: Fault(Box::new(error)),
+            source: DatabaseFault(Box::new(error)),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::super::{StoreError, error::database::Fault};
+use super::super::{DatabaseFault, StoreError};
 use crate::log::{FederationId, NodeId};
 
 /// Marks a SQLite file as ours: "cgmh".
@@ -139,7 +139,7 @@ pub(super) fn not_a_store(path: &Path, error: rusqlite::Error) -> StoreError {
         },
         _ => StoreError::Sqlite {
             path: path.to_owned(),
-            source: Fault(Box::new(error)),
+            source: DatabaseFault(Box::new(error)),
         },
     }
 }
