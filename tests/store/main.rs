@@ -1,5 +1,6 @@
 //! The stores from outside: one suite of promises, kept by each of them.
 
+mod refusals;
 mod writing;
 
 use std::{
