@@ -65,12 +65,16 @@ pub enum StoreError {
         /// What is wrong, and where.
         what: String,
     },
-    /// A test made it fail.
+    /// The writer's thread panicked, which is a fault of the program. What it had not committed is lost, and was never
+    /// acknowledged; the node ends and is started again.
+    #[error("the thread that writes the store panicked; start the node again and report what it printed")]
+    WriterPanicked,
+    /// A test made it fail. Nothing was changed.
     #[error("the store failed because it was told to")]
     OnRequest,
 }
 
-/// An error of the database library, which stays out of everyone else's types.
+/// An error of the database library, which stays behind the store's door.
 #[derive(Debug)]
 pub struct DatabaseFault(pub(super) Box<dyn error::Error + Send + Sync>);
 

@@ -41,24 +41,46 @@ impl Lab {
             .spawn()
             .unwrap();
         let mut said = String::new();
-        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(holder.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
         if said.trim() != "ready" {
             let mut why = String::new();
             holder.stderr.take().unwrap().read_to_string(&mut why).unwrap();
             holder.wait().unwrap();
-            skip(&format!("no LAN of network namespaces can be made here: {}", why.trim()));
+            skip(&format!(
+                "no LAN of network namespaces can be made here: {}",
+                why.trim()
+            ));
             return None;
         }
         let children = format!("/proc/{0}/task/{0}/children", holder.id());
-        let first = fs::read_to_string(children).unwrap().split_whitespace().next().unwrap().parse().unwrap();
-        Some(Self { holder, first, dir: tempfile::tempdir().unwrap() })
+        let first = fs::read_to_string(children)
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        Some(Self {
+            holder,
+            first,
+            dir: tempfile::tempdir().unwrap(),
+        })
     }
 
     /// Works on the LAN: `lab.lan(&["cut", "thor"])`.
     pub(crate) fn lan(&self, words: &[&str]) -> String {
-        let output =
-            Command::new(lan_lab()).args(["--lab", &self.holder.id().to_string()]).args(words).output().unwrap();
-        assert!(output.status.success(), "lan-lab {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(lan_lab())
+            .args(["--lab", &self.holder.id().to_string()])
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "lan-lab {words:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -66,7 +88,14 @@ impl Lab {
     pub(crate) fn command(&self, host: &str, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .args(["--target", &self.first.to_string(), "--user", "--mount", "--net", "--preserve-credentials"])
+            .args([
+                "--target",
+                &self.first.to_string(),
+                "--user",
+                "--mount",
+                "--net",
+                "--preserve-credentials",
+            ])
             .args(["ip", "netns", "exec", host, "unshare", "--uts"])
             .args(["sh", "-c", r#"hostname "$0" && exec "$@""#, host])
             .arg(program.as_ref());
@@ -101,7 +130,12 @@ impl Lab {
             .stderr(log)
             .spawn()
             .unwrap();
-        Node { host: host.to_owned(), child, data_dir: data_dir.to_owned(), started: Instant::now() }
+        Node {
+            host: host.to_owned(),
+            child,
+            data_dir: data_dir.to_owned(),
+            started: Instant::now(),
+        }
     }
 
     /// What the nodes of a host wrote to standard error.
@@ -136,7 +170,11 @@ impl Node {
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         let mut socket = UnixStream::connect(self.data_dir.join("api.sock")).ok()?;
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        write!(
+            socket,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -146,12 +184,19 @@ impl Node {
 
     /// Runs a command of the command line against it.
     pub(crate) fn cli(&self, words: &[&str]) -> Output {
-        Command::new(cogmesh()).arg("--data-dir").arg(&self.data_dir).args(words).output().unwrap()
+        Command::new(cogmesh())
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(words)
+            .output()
+            .unwrap()
     }
 
     /// The names of the peers that it lists as verified, sorted.
     pub(crate) fn verified(&self) -> Vec<String> {
-        let Some(status) = self.get("/v1/status") else { return vec![] };
+        let Some(status) = self.get("/v1/status") else {
+            return vec![];
+        };
         let mut names: Vec<String> = status["peers"]
             .as_array()
             .unwrap()
@@ -165,9 +210,14 @@ impl Node {
 
     /// What it holds of every author: the fields that must be the same everywhere.
     pub(crate) fn books(&self) -> Vec<Value> {
-        let Some(status) = self.get("/v1/status") else { return vec![] };
+        let Some(status) = self.get("/v1/status") else {
+            return vec![];
+        };
         let fields = |author: &Value| {
-            ["id", "seq", "hash", "balance_uatp", "digest"].iter().map(|field| author[field].clone()).collect()
+            ["id", "seq", "hash", "balance_uatp", "digest"]
+                .iter()
+                .map(|field| author[field].clone())
+                .collect()
         };
         let mut books: Vec<Value> = status["authors"].as_array().unwrap().iter().map(fields).collect();
         books.sort_by_key(ToString::to_string);
@@ -189,8 +239,18 @@ impl Node {
     pub(crate) fn terminate(&mut self) -> Duration {
         let asked = Instant::now();
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        assert!(self.child.wait().unwrap().success(), "{} ends with success", self.host);
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(
+            self.child.wait().unwrap().success(),
+            "{} ends with success",
+            self.host
+        );
         asked.elapsed()
     }
 }

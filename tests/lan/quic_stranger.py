@@ -70,8 +70,8 @@ async def main(host, port, mode, words):
             if mode in ("--garbage", "--too-long"):
                 await asyncio.wait_for(stranger.wait_connected(), PATIENCE_S)
                 stream = stranger._quic.get_next_available_stream_id()
-                # The kind of a Hello, and then nothing that one could be.
-                noise = b"\x00" + (40).to_bytes(4, "little") + bytes(4) + b"\xff" * 36
+                # The kind and version of a Hello, and then nothing that one could be.
+                noise = b"\x00" + (40).to_bytes(4, "little") + bytes(4) + b"\x01\x00" + b"\xff" * 34
                 long = b"\x00" + (1 << 30).to_bytes(4, "little")
                 stranger._quic.send_stream_data(stream, noise if mode == "--garbage" else long)
                 stranger.transmit()

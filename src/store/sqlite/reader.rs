@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::{
     super::{ENTRIES_MAX, Rates, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
-    ReadFault,
+    faults::Fault,
     rows::{Columns, parsed, signed, verdict},
 };
 use crate::{
@@ -22,49 +22,62 @@ use crate::{
     },
 };
 
-/// All that a node remembers.
-pub(super) fn books(connection: &Connection, policy: &Policy) -> Result<Books, ReadFault> {
+/// All that a node remembers, as it was at one moment: a commit in between changes nothing of it.
+pub(super) fn books(connection: &Connection, policy: &Policy) -> Result<Books, Fault> {
+    let moment = connection.unchecked_transaction()?;
     Ok(Books {
-        authors: authors(connection, policy)?,
-        peers: peers(connection)?,
-        submissions: submissions(connection)?,
-        newest_time: newest_time(connection)?,
+        authors: authors(&moment, policy)?,
+        peers: peers(&moment)?,
+        submissions: submissions(&moment)?,
+        newest_time: newest_time(&moment)?,
     })
 }
 
-fn authors(connection: &Connection, policy: &Policy) -> Result<BTreeMap<NodeId, AuthorBook>, ReadFault> {
+fn authors(connection: &Connection, policy: &Policy) -> Result<BTreeMap<NodeId, AuthorBook>, Fault> {
     let mut authors = BTreeMap::new();
-    let mut select = connection
-        .prepare("SELECT id, name, hardware, arch, hash, signature, account, known_since FROM authors")?;
+    let mut select = connection.prepare(
+        "SELECT id, name, hardware, arch, authors.hash, authors.signature, account, known_since, \
+         last.seq, last.hash FROM authors LEFT JOIN entries AS last ON last.author = number \
+         AND last.seq = (SELECT max(seq) FROM entries WHERE author = number)",
+    )?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of(row);
         let id = NodeId::from_stored(columns.take()?);
-        let name: String = columns.take()?;
-        let hardware: u8 = columns.take()?;
-        let arch: String = columns.take()?;
-        let hash = Hash(columns.take()?);
-        let signature = columns.signature()?;
-        let account: Vec<u8> = columns.take()?;
-        let account = Account::from_bytes(&account, policy)
-            .map_err(|error| ReadFault::Damaged(format!("the account of {id}: {error}")))?;
-        let hardware = Hardware::from_number(hardware)
-            .ok_or_else(|| ReadFault::Damaged(format!("the hardware of {id}")))?;
-        let book = AuthorBook {
-            name: parsed(&name, "node name")?,
-            hardware,
-            arch: parsed(&arch, "architecture")?,
-            hash,
-            signature,
-            account,
-            known_since: columns.millis()?,
-        };
+        let book = author(id, &mut columns, policy)?;
+        let last: (Option<i64>, Option<[u8; 32]>) = (columns.take()?, columns.take()?);
+        // An account that is ahead of its log or behind it would fold the next entry onto the wrong balance.
+        if last != (Some(signed(book.seq().0)), Some(book.hash.0)) {
+            return Err(Fault::Damaged(format!(
+                "the last entry of {id} is not the one of its account"
+            )));
+        }
         authors.insert(id, book);
     }
     Ok(authors)
 }
 
-fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, ReadFault> {
+fn author(id: NodeId, columns: &mut Columns<'_, '_>, policy: &Policy) -> Result<AuthorBook, Fault> {
+    let name: String = columns.take()?;
+    let hardware: u8 = columns.take()?;
+    let arch: String = columns.take()?;
+    let hash = Hash(columns.take()?);
+    let signature = columns.signature()?;
+    let account: Vec<u8> = columns.take()?;
+    Ok(AuthorBook {
+        name: parsed(&name, "node name")?,
+        hardware: Hardware::from_number(hardware)
+            .ok_or_else(|| Fault::Damaged(format!("the hardware of {id}")))?,
+        arch: parsed(&arch, "architecture")?,
+        hash,
+        signature,
+        account: Account::from_bytes(&account, policy)
+            .map_err(|error| Fault::Damaged(format!("the account of {id}: {error}")))?,
+        known_since: columns.millis()?,
+    })
+}
+
+fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, Fault> {
     let mut peers = BTreeMap::new();
     let mut select = connection.prepare("SELECT id, name, addresses, seen_ms FROM peers")?;
     let mut rows = select.query([])?;
@@ -87,7 +100,7 @@ fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, ReadFau
     Ok(peers)
 }
 
-fn submissions(connection: &Connection) -> Result<Vec<(String, Recorded)>, ReadFault> {
+fn submissions(connection: &Connection) -> Result<Vec<(String, Recorded)>, Fault> {
     let mut select = connection.prepare(
         "SELECT key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm \
          FROM submissions ORDER BY number",
@@ -114,7 +127,7 @@ fn submissions(connection: &Connection) -> Result<Vec<(String, Recorded)>, ReadF
     Ok(submissions)
 }
 
-fn newest_time(connection: &Connection) -> Result<Millis, ReadFault> {
+fn newest_time(connection: &Connection) -> Result<Millis, Fault> {
     let select = "SELECT value FROM meta WHERE key = 'newest_time'";
     let stored: Option<[u8; 8]> = connection.query_row(select, [], |row| row.get(0)).optional()?;
     Ok(stored.map_or(Millis::ZERO, |bytes| Millis(u64::from_be_bytes(bytes))))
@@ -126,7 +139,7 @@ pub(super) fn entries(
     author: NodeId,
     from: Seq,
     bytes_max: usize,
-) -> Result<Vec<StoredEntry>, ReadFault> {
+) -> Result<Vec<StoredEntry>, Fault> {
     let mut select = connection.prepare_cached(
         "SELECT entries.seq, header, content, entries.signature FROM entries \
          LEFT JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq \
@@ -161,7 +174,7 @@ pub(super) fn entries(
 }
 
 /// See [`super::super::Store::thoughts`].
-pub(super) fn thoughts(connection: &Connection, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, ReadFault> {
+pub(super) fn thoughts(connection: &Connection, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, Fault> {
     let mut select = connection.prepare_cached(
         "SELECT id, name, entries.seq, time_ms, session, mode, content, coherence_ppm, weight_ppm, delta_uatp, \
          received_ms FROM entries JOIN authors ON authors.number = entries.author \
@@ -187,14 +200,14 @@ pub(super) fn thoughts(connection: &Connection, query: &ThoughtQuery) -> Result<
     Ok(thoughts)
 }
 
-fn thought(columns: &mut Columns<'_, '_>) -> Result<ThoughtRow, ReadFault> {
+fn thought(columns: &mut Columns<'_, '_>) -> Result<ThoughtRow, Fault> {
     let author = NodeId::from_stored(columns.take()?);
     let name: String = columns.take()?;
     let (seq, time) = (columns.seq()?, columns.millis()?);
     let session: String = columns.take()?;
     let mode: u8 = columns.take()?;
     let content: Vec<u8> = columns.take()?;
-    let damaged = |what: &str| ReadFault::Damaged(format!("the {what} of entry {seq} of {author}"));
+    let damaged = |what: &str| Fault::Damaged(format!("the {what} of entry {seq} of {author}"));
     Ok(ThoughtRow {
         author,
         name: parsed(&name, "node name")?,
@@ -211,7 +224,7 @@ fn thought(columns: &mut Columns<'_, '_>) -> Result<ThoughtRow, ReadFault> {
 }
 
 /// See [`super::super::Store::rates`].
-pub(super) fn rates(connection: &Connection, since: Millis) -> Result<Rates, ReadFault> {
+pub(super) fn rates(connection: &Connection, since: Millis) -> Result<Rates, Fault> {
     let mut select = connection.prepare_cached(
         "SELECT count(*) FILTER (WHERE verdict = 'accepted' AND delta_uatp > 0), \
          count(*) FILTER (WHERE verdict <> 'accepted') FROM entries \

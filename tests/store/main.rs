@@ -1,12 +1,7 @@
 //! The stores from outside: one suite of promises, kept by each of them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may fail where it likes"
-)]
+mod refusals;
+mod writing;
 
 use std::{
     collections::BTreeMap,
@@ -67,7 +62,7 @@ impl Author {
                 (Body::Genesis(genesis), None)
             }
             Some(_) => {
-                let session = if seq.0.is_multiple_of(2) { "even" } else { "odd" };
+                let session = if seq.0 % 2 == 0 { "even" } else { "odd" };
                 (
                     Body::Thought(Thought::new(session.parse().unwrap(), Mode::Exploring, content)),
                     Some(content),
@@ -373,80 +368,4 @@ fn a_store_of_another_node_federation_version_or_kind_is_refused_with_a_sentence
     raw.execute("CREATE TABLE somebodys (x)", []).unwrap();
     drop(raw);
     assert!(matches!(open(FEDERATION, own), Err(StoreError::Foreign { .. })));
-}
-
-/// A store whose commits wait until they are let go, and are counted.
-#[derive(Debug, Default)]
-struct Gate {
-    inner: MemoryStore,
-    open: Mutex<bool>,
-    opened: Condvar,
-    commits: Mutex<Vec<usize>>,
-}
-
-impl Store for Gate {
-    fn load(&self) -> Result<Books, StoreError> {
-        self.inner.load()
-    }
-    fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
-        self.commits.lock().unwrap().push(records.len());
-        drop(
-            self.opened
-                .wait_while(self.open.lock().unwrap(), |open| !*open)
-                .unwrap(),
-        );
-        self.inner.commit(records)
-    }
-    fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
-        self.inner.entries(author, from, bytes_max)
-    }
-    fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError> {
-        self.inner.thoughts(query)
-    }
-    fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
-        self.inner.rates(since)
-    }
-}
-
-#[test]
-fn what_arrives_during_a_commit_joins_the_next_one() {
-    let store = Arc::new(Gate::default());
-    let mut author = Author::new(1);
-    let (told, hears) = mpsc::channel();
-    let writer = Writer::start(store.clone(), author.id, move |done| {
-        told.send(done.unwrap()).unwrap();
-    });
-    for number in 0..500 {
-        writer.send(vec![author.next(&good(number))]).unwrap();
-    }
-    *store.open.lock().unwrap() = true;
-    store.opened.notify_all();
-    writer.finish().unwrap();
-    let done: Vec<_> = hears.iter().collect();
-    assert_eq!(done.iter().map(|commit| commit.records).sum::<usize>(), 500);
-    assert_eq!(done.last().unwrap().own_through, Some(Seq(499)));
-    let commits = store.commits.lock().unwrap().clone();
-    assert!(commits.len() <= 3, "500 groups took {} commits", commits.len());
-    assert_eq!(store.load().unwrap().authors[&author.id].seq(), Seq(499));
-}
-
-#[test]
-fn a_failed_commit_is_told_once_and_nothing_is_written_after_it() {
-    let store = Arc::new(MemoryStore::default());
-    let mut author = Author::new(1);
-    let (told, hears) = mpsc::channel();
-    let writer = Writer::start(store.clone(), author.id, move |done| {
-        told.send(done.is_ok()).unwrap()
-    });
-    writer.send(vec![author.next("")]).unwrap();
-    assert!(hears.recv().unwrap());
-    store.fail();
-    writer.send(vec![author.next(&good(1))]).unwrap();
-    assert!(!hears.recv().unwrap());
-    writer.finish().unwrap();
-    assert!(hears.recv().is_err(), "told once");
-    assert_eq!(
-        store.copy().load().unwrap().authors[&author.id].seq(),
-        Seq::GENESIS
-    );
 }
