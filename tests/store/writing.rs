@@ -33,6 +33,9 @@ impl Store for Gate {
     fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
         self.inner.rates(since)
     }
+    fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError> {
+        self.inner.sessions()
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod schema;
 mod writing;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, Permissions},
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -20,6 +21,7 @@ use self::faults::Fault;
 use super::{Rates, Store, StoreError, ThoughtQuery, ThoughtRow};
 use crate::{
     ledger::{
+        economy::Session,
         policy::Policy,
         types::{Millis, Seq},
     },
@@ -117,7 +119,7 @@ impl Store for SqliteStore {
 
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writing::commit(&mut writer, records).map_err(|error| Fault::from(error).about(&self.path))
+        writing::commit(&mut writer, records).map_err(|fault| fault.about(&self.path))
     }
 
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
@@ -130,6 +132,10 @@ impl Store for SqliteStore {
 
     fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
         self.read(|connection| reader::rates(connection, since))
+    }
+
+    fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError> {
+        self.read(reader::sessions)
     }
 }
 
