@@ -3,6 +3,7 @@
 //! The rooms in reading order. Imports point one way: a room may use those above it (`tests/house.rs` keeps the table).
 //! The first three decide and do no I/O: time and messages are passed in, effects come out.
 
+pub mod api;
 pub mod cli;
 #[deny(
     clippy::disallowed_methods,

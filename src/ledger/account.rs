@@ -186,7 +186,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], AccountError> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(self.wrong_length())?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(|| self.wrong_length())?;
         self.rest = rest;
         Ok(*taken)
     }

@@ -227,6 +227,12 @@ impl Endpoint {
         self.shared.links.find(link).map(|link| LinkStats::of(&link))
     }
 
+    /// How many connections are open, whether or not they are admitted.
+    #[must_use]
+    pub fn link_count(&self) -> usize {
+        self.shared.links.all().len()
+    }
+
     /// A catch-up stream to that link, which is opened at its first segment; `None` where the link is gone.
     #[must_use]
     pub fn catch_up(&self, link: LinkId) -> Option<CatchUpSender> {

@@ -8,11 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::protocol::{
     refusal::{Refusal, RefusalCode},
-    wire::FRAME_BYTES_MAX,
+    wire::{FRAME_BYTES_MAX, LENGTH_BYTES},
 };
 
-/// Bytes of the length before each frame.
-const LENGTH_BYTES: usize = 4;
 /// Most bytes that are taken from the stream at once.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 

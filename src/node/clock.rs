@@ -9,11 +9,11 @@ use std::{
 use crate::{ledger::types::Millis, protocol::input::Now};
 
 /// The day this version was released: 2026-11-23. No entry of this version is older.
-pub const RELEASED: Millis = Millis(1_795_392_000_000);
+pub(super) const RELEASED: Millis = Millis(1_795_392_000_000);
 
 /// Both clocks of one process.
 #[derive(Debug)]
-pub struct Clock {
+pub(super) struct Clock {
     started: Instant,
     latest: AtomicU64,
 }
@@ -21,7 +21,7 @@ pub struct Clock {
 impl Clock {
     /// Starts, not before the newest time that the node has stored for itself.
     #[must_use]
-    pub fn start(newest_stored: Millis) -> Self {
+    pub(super) fn start(newest_stored: Millis) -> Self {
         Self {
             started: Instant::now(),
             latest: AtomicU64::new(newest_stored.max(RELEASED).0),
@@ -30,7 +30,7 @@ impl Clock {
 
     /// What time it is.
     #[must_use]
-    pub fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let system = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -45,7 +45,7 @@ impl Clock {
 
     /// The instant of a monotonic time, for a timer.
     #[must_use]
-    pub fn instant(&self, mono: Millis) -> Instant {
+    pub(super) fn instant(&self, mono: Millis) -> Instant {
         let after = std::time::Duration::from_millis(mono.0);
         // Beyond the end of time there is nothing to wait for that a day would not do.
         let day = std::time::Duration::from_secs(86_400);

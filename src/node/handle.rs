@@ -146,6 +146,12 @@ impl Handle {
         self.ask(Wish::View).await
     }
 
+    /// How many connections are open: one for each verified peer, and for a moment those that are being admitted.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.endpoint.link_count()
+    }
+
     /// Round-trip time and bytes of a link, as QUIC counts them.
     #[must_use]
     pub fn link_stats(&self, link: LinkId) -> Option<LinkStats> {

@@ -36,7 +36,6 @@ use self::{
     run::{Loop, Sources},
 };
 pub use self::{
-    clock::RELEASED,
     config::{Config, Listen, PeerOption},
     handle::{About, Handle, NodeGone},
     lock::LockError,
@@ -47,7 +46,7 @@ use crate::{
     log::{Architecture, Body, Claim, Entry, FederationId, Genesis, Identity, NodeId, Rules, books::Books},
     monitor::Monitor,
     net::{
-        Endpoint, ListenOn, NetConfig, NetError,
+        Endpoint, ListenOn, NetConfig, NetError, NetEvent,
         certificates::EXPIRES_MS,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
     },
@@ -113,6 +112,18 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let opened = spawn_blocking(move || open(&opening))
         .await
         .map_err(|_| StartError::Failed)??;
+    let (net_sender, net) = mpsc::channel(NET_EVENTS_MAX);
+    let endpoint = Endpoint::open(net_config(&config, &opened.identity, &opened.setup), net_sender)?;
+    launch(&config, opened, Arc::new(endpoint), net)
+}
+
+/// Starts the threads and tasks of a node whose files and sockets are open.
+fn launch(
+    config: &Config,
+    opened: Opened,
+    endpoint: Arc<Endpoint>,
+    net: mpsc::Receiver<NetEvent>,
+) -> Result<Handle, StartError> {
     let Opened {
         lock,
         identity,
@@ -120,11 +131,8 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
         books,
         setup,
     } = opened;
-    let (net_sender, net) = mpsc::channel(NET_EVENTS_MAX);
-    let endpoint = Arc::new(Endpoint::open(
-        net_config(&config, &identity, &setup),
-        net_sender,
-    )?);
+    let mut seed = [0; 32];
+    rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
     let setup = Setup {
         addresses: record_addresses(&listening),
@@ -134,15 +142,13 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let (commit_sender, commits) = mpsc::unbounded_channel();
     // The loop reads commits until the writer has ended, so this never goes unheard.
     let writer = Writer::start(Arc::clone(&store), setup.id(), move |commit| {
-        drop(commit_sender.send(commit))
+        drop(commit_sender.send(commit));
     });
     let (found_sender, found) = mpsc::channel(FOUND_MAX);
     let port = listening.first().map_or(0, SocketAddr::port);
-    let discovery = Discovery::start(discovery_config(&config, &setup, port), found_sender);
-    let hints = first_hints(&config, &books);
-    let about = about(&config, &setup, &endpoint);
-    let mut seed = [0; 32];
-    rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
+    let discovery = Discovery::start(discovery_config(config, &setup, port), found_sender);
+    let hints = first_hints(config, &books);
+    let about = about(config, &setup, &endpoint);
     let mut first = vec![];
     let keys = (Arc::clone(&identity), setup.federation);
     let mut federation = Federation::new(setup, books, seed, clock.now(), &mut first);

@@ -13,7 +13,7 @@ use crate::log::{FederationId, NodeId, Nonce, Search};
 ///
 /// `first` should be random, so that two searches for one key don't repeat each other.
 #[must_use]
-pub fn find_nonce(federation: &FederationId, node: &NodeId, bits: u8, first: u64) -> Option<Nonce> {
+pub(super) fn find_nonce(federation: &FederationId, node: &NodeId, bits: u8, first: u64) -> Option<Nonce> {
     let threads = thread::available_parallelism().map_or(1, |count| count.get().min(64));
     let step = u64::try_from(threads)
         .ok()

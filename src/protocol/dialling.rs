@@ -104,7 +104,7 @@ impl Dialling {
         }
         let known = self.places.entry(place).or_default();
         known.sources.insert(hint.source);
-        known.name = hint.name.or(known.name.take());
+        known.name = hint.name.or_else(|| known.name.take());
         known.stranger = match ours {
             true => None,
             false => Some(format!(

@@ -48,9 +48,9 @@ use self::{
         SegmentRefusal, View,
     },
     own::Own,
-    peers::{Change, Context, Peers},
+    peers::{Arrival, Change, Context, Peers, Side},
     refusal::{Refusal, RefusalCode},
-    sync::{Finding, Sync},
+    sync::{Finding, Sync, Told},
 };
 use crate::{
     ledger::types::{Millis, Seq},
@@ -130,9 +130,22 @@ impl Federation {
                     guard: &self.guard,
                     now,
                 };
-                let dialled = attempt.is_some();
-                self.peers
-                    .connected(context, (link, node), (address, exporter), dialled, out);
+                let side = if attempt.is_some() {
+                    Side::Dialler
+                } else {
+                    Side::Acceptor
+                };
+                self.peers.connected(
+                    context,
+                    link,
+                    Arrival {
+                        node,
+                        address,
+                        exporter,
+                        side,
+                    },
+                    out,
+                );
             }
             Input::DialFailed { attempt, why } => self.dial_failed(now, attempt, why, out),
             Input::Control { link, frame } => self.control(now, link, frame, out),
@@ -249,9 +262,10 @@ impl Federation {
             BalanceFrame::Want { author, from } => self.sync.want(link, author, from, &self.authors, out),
             BalanceFrame::Heads(reports) => {
                 let federation = self.setup.federation;
+                let told = Told { mono: now.mono, link };
                 let findings = self
                     .sync
-                    .heads(now.mono, link, &reports, &federation, &mut self.authors, out);
+                    .heads(told, &reports, &federation, &mut self.authors, out);
                 for finding in findings {
                     match finding {
                         Finding::Fork(author) => self.forked(author, out),
@@ -267,6 +281,7 @@ impl Federation {
             return;
         }
         let (author, last) = (segment.author(), segment.last());
+        let told = Told { mono: now.mono, link };
         if self.authors.get(author).is_some_and(|known| known.forked) {
             return;
         }
@@ -281,10 +296,10 @@ impl Federation {
                 out.push(Effect::Store(vec![record]));
                 out.extend(events.into_iter().map(Effect::Event));
                 self.sync.grew(now.mono, author);
-                self.sync.took(now.mono, link, author, last, &self.authors, out);
+                self.sync.took(told, author, last, &self.authors, out);
             }
-            Admission::Known => self.sync.took(now.mono, link, author, last, &self.authors, out),
-            Admission::Gap { .. } => self.sync.gap(now.mono, link, author, last, &self.authors, out),
+            Admission::Known => self.sync.took(told, author, last, &self.authors, out),
+            Admission::Gap { .. } => self.sync.gap(told, author, last, &self.authors, out),
             Admission::Held { ahead } => {
                 self.sync.hold(now.mono, author);
                 out.push(Effect::Event(Event::ClockSkew { author, ahead }));
@@ -380,7 +395,7 @@ impl Federation {
     fn changed(&mut self, now: Now, changes: Vec<Change>, out: &mut Vec<Effect>) {
         for change in changes {
             match change {
-                Change::Gone { link } => self.sync.gone(now.mono, link, &self.authors, out),
+                Change::Gone { link } => self.sync.gone(Told { mono: now.mono, link }, &self.authors, out),
                 Change::Established { link, node } => {
                     if let Some(address) = self.peers.address_of(link) {
                         self.dialling.established(node, address);

@@ -40,12 +40,31 @@ pub struct Peers {
 
 #[derive(Debug)]
 struct Link {
-    node: NodeId,
-    dialled: bool,
-    address: SocketAddr,
-    exporter: [u8; 32],
+    arrival: Arrival,
     since: Millis,
     stage: Stage,
+}
+
+/// A connection as it came up.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The key that TLS proved.
+    pub node: NodeId,
+    /// The other end.
+    pub address: SocketAddr,
+    /// The TLS exporter.
+    pub exporter: [u8; 32],
+    /// Which side we are.
+    pub side: Side,
+}
+
+/// Who dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// We did.
+    Dialler,
+    /// The other node did.
+    Acceptor,
 }
 
 #[derive(Debug)]
@@ -105,39 +124,43 @@ pub struct Context<'a> {
 
 impl Peers {
     /// A QUIC connection stands. Where we dialled, we introduce ourselves.
-    pub fn connected(
-        &mut self,
-        context: Context<'_>,
-        (link, node): (LinkId, NodeId),
-        (address, exporter): (SocketAddr, [u8; 32]),
-        dialled: bool,
-        out: &mut Vec<Effect>,
-    ) {
+    pub fn connected(&mut self, context: Context<'_>, link: LinkId, arrival: Arrival, out: &mut Vec<Effect>) {
         let now = context.now;
-        let stage = if dialled { Stage::Asking } else { Stage::Greeting };
-        let pending = self.links.values().filter(|known| known.node == node).count();
-        let fresh = Link {
-            node,
-            dialled,
-            address,
-            exporter,
-            since: now.mono,
-            stage,
+        let Arrival {
+            node, exporter, side, ..
+        } = arrival;
+        let stage = match side {
+            Side::Dialler => Stage::Asking,
+            Side::Acceptor => Stage::Greeting,
         };
-        self.links.insert(link, fresh);
+        let pending = self
+            .links
+            .values()
+            .filter(|known| known.arrival.node == node)
+            .count();
+        self.links.insert(
+            link,
+            Link {
+                arrival,
+                since: now.mono,
+                stage,
+            },
+        );
         let refusal = match context.guard.refused_for(now.mono, node) {
             Some(left) => Some(Refusal::about(
                 RefusalCode::BackingOff,
                 format!("for {} s yet", left.0.div_ceil(1_000)),
             )),
-            None if node == context.setup.id() && dialled => Some(Refusal::plain(RefusalCode::Duplicate)),
+            None if node == context.setup.id() && side == Side::Dialler => {
+                Some(Refusal::plain(RefusalCode::Duplicate))
+            }
             None if pending >= PENDING_PER_NODE_MAX => Some(Refusal::plain(RefusalCode::Duplicate)),
             None => None,
         };
         if let Some(refusal) = refusal {
             return self.refuse(link, refusal, out);
         }
-        if dialled {
+        if side == Side::Dialler {
             let hello = context.setup.hello(now, &exporter);
             out.push(Effect::Control {
                 link,
@@ -205,29 +228,31 @@ impl Peers {
             return (vec![], None);
         };
         let mut changes = vec![];
-        let counted = self.admitted.get(&state.node) == Some(&link);
+        let counted = self.admitted.get(&state.arrival.node) == Some(&link);
         if counted {
-            self.admitted.remove(&state.node);
+            self.admitted.remove(&state.arrival.node);
             changes.push(Change::Gone { link });
         }
         changes.extend(self.undoubt(context, link, out));
-        let replaced = self.admitted.contains_key(&state.node);
+        let replaced = self.admitted.contains_key(&state.arrival.node);
         let ours = matches!(state.stage, Stage::Closing);
         if let (Ended::Refused(refusal), false) = (&why, ours || replaced) {
             out.push(Effect::Event(Event::RefusedBy {
-                id: state.node,
+                id: state.arrival.node,
                 refusal: refusal.clone(),
             }));
         }
         if counted {
             out.push(Effect::Event(Event::PeerLost {
-                id: state.node,
+                id: state.arrival.node,
                 why: why.clone(),
             }));
-            out.push(Effect::Verify { node: state.node });
+            out.push(Effect::Verify {
+                node: state.arrival.node,
+            });
         }
         let lost = Lost {
-            node: state.node,
+            node: state.arrival.node,
             counted,
             replaced,
             why,
@@ -240,7 +265,7 @@ impl Peers {
         let links: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|(_, link)| link.node == node)
+            .filter(|(_, link)| link.arrival.node == node)
             .map(|(id, _)| *id)
             .collect();
         for link in links {
@@ -254,13 +279,13 @@ impl Peers {
     #[must_use]
     pub fn node_of(&self, link: LinkId) -> Option<NodeId> {
         let state = self.links.get(&link)?;
-        matches!(state.stage, Stage::Admitted(_)).then_some(state.node)
+        matches!(state.stage, Stage::Admitted(_)).then_some(state.arrival.node)
     }
 
     /// The other end of a link.
     #[must_use]
     pub fn address_of(&self, link: LinkId) -> Option<SocketAddr> {
-        self.links.get(&link).map(|state| state.address)
+        self.links.get(&link).map(|state| state.arrival.address)
     }
 
     /// Whether there is a link to that node, admitted or on its way.
@@ -268,7 +293,7 @@ impl Peers {
     pub fn is_linked(&self, node: NodeId) -> bool {
         self.links
             .values()
-            .any(|link| link.node == node && !matches!(link.stage, Stage::Closing))
+            .any(|link| link.arrival.node == node && !matches!(link.stage, Stage::Closing))
     }
 
     /// How many links count.
@@ -287,8 +312,8 @@ impl Peers {
             let claim = &admitted.hello.claim;
             let peer = VerifiedPeer {
                 link: *link,
-                address: state.address,
-                dialled: state.dialled,
+                address: state.arrival.address,
+                dialled: state.arrival.side == Side::Dialler,
                 method: Method::SoftwareBridge,
                 connected: mono.since(admitted.since),
                 hardware: claim.hardware,
@@ -335,7 +360,7 @@ impl Peers {
         for (id, link) in &mut self.links {
             match &mut link.stage {
                 Stage::Greeting | Stage::Asking if link.since.plus(HANDSHAKE_MAX) <= now.mono => {
-                    late.push(*id)
+                    late.push(*id);
                 }
                 Stage::Doubted { until, .. } if *until <= now.mono => silent.push(*id),
                 Stage::Admitted(admitted) if admitted.ping_at <= now.mono => {
@@ -374,7 +399,7 @@ impl Peers {
         let Some(state) = self.links.get(&link) else {
             return vec![];
         };
-        let node = state.node;
+        let node = state.arrival.node;
         let refusal = if node == context.setup.id() {
             let ourselves = hello.instance == context.setup.instance;
             Some(Refusal::plain(if ourselves {
@@ -383,7 +408,7 @@ impl Peers {
                 RefusalCode::Clone
             }))
         } else {
-            context.setup.check(node, &hello, &state.exporter).err()
+            context.setup.check(node, &hello, &state.arrival.exporter).err()
         };
         if let Some(refusal) = refusal {
             self.refuse(link, refusal, out);
@@ -440,16 +465,15 @@ impl Peers {
                 return Rival::Doubtful(old);
             }
             let young = context.now.mono.since(admitted.since) < SIMULTANEOUS_MAX;
-            return if state.dialled && young && we_are_smaller {
+            return if state.arrival.side == Side::Dialler && young && we_are_smaller {
                 Rival::Stays
             } else {
                 Rival::None
             };
         }
-        let we_ask = self
-            .links
-            .iter()
-            .any(|(id, other)| *id != link && other.node == node && matches!(other.stage, Stage::Asking));
+        let we_ask = self.links.iter().any(|(id, other)| {
+            *id != link && other.arrival.node == node && matches!(other.stage, Stage::Asking)
+        });
         if we_ask && we_are_smaller {
             Rival::Stays
         } else {
@@ -468,7 +492,7 @@ impl Peers {
         let Some(state) = self.links.get(&link) else {
             return vec![];
         };
-        let ours = context.setup.hello(context.now, &state.exporter);
+        let ours = context.setup.hello(context.now, &state.arrival.exporter);
         out.push(Effect::Control {
             link,
             frame: ControlFrame::Admitted(Box::new(ours)),
@@ -487,7 +511,10 @@ impl Peers {
         let Some(state) = self.links.get(&link) else {
             return vec![];
         };
-        match context.setup.check(state.node, &hello, &state.exporter) {
+        match context
+            .setup
+            .check(state.arrival.node, &hello, &state.arrival.exporter)
+        {
             Ok(()) => self.establish(context, link, hello, out),
             Err(refusal) => {
                 self.refuse(link, refusal, out);
@@ -508,7 +535,11 @@ impl Peers {
         let Some(state) = self.links.get_mut(&link) else {
             return vec![];
         };
-        let (node, address, dialled) = (state.node, state.address, state.dialled);
+        let (node, address, dialled) = (
+            state.arrival.node,
+            state.arrival.address,
+            state.arrival.side == Side::Dialler,
+        );
         let name = hello.record.name().clone();
         let known = remember(&hello, address, now);
         let mut admitted = Admitted {
@@ -526,7 +557,7 @@ impl Peers {
             .links
             .iter()
             .filter(|(id, other)| {
-                **id != link && other.node == node && !matches!(other.stage, Stage::Closing)
+                **id != link && other.arrival.node == node && !matches!(other.stage, Stage::Closing)
             })
             .map(|(id, _)| *id)
             .collect();
@@ -596,7 +627,7 @@ impl Peers {
 
     /// Ends a link with a reason that is told and counted.
     fn refuse(&mut self, link: LinkId, refusal: Refusal, out: &mut Vec<Effect>) {
-        let id = self.links.get(&link).map(|state| state.node);
+        let id = self.links.get(&link).map(|state| state.arrival.node);
         if refusal.code != RefusalCode::Duplicate {
             out.push(Effect::Event(Event::Refused {
                 id,

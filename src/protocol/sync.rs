@@ -62,6 +62,15 @@ struct Asked {
     heard: Millis,
 }
 
+/// Over which link something was told, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// When, on the monotonic clock.
+    pub mono: Millis,
+    /// By whom.
+    pub link: LinkId,
+}
+
 /// What a head that does not match ours says.
 #[derive(Debug)]
 pub enum Finding {
@@ -95,7 +104,8 @@ impl Sync {
     }
 
     /// A link is gone: what was asked of it is asked of others.
-    pub fn gone(&mut self, mono: Millis, link: LinkId, authors: &Authors, out: &mut Vec<Effect>) {
+    pub fn gone(&mut self, told: Told, authors: &Authors, out: &mut Vec<Effect>) {
+        let Told { mono, link } = told;
         self.links.remove(&link);
         let orphans: Vec<NodeId> = self
             .asked
@@ -112,7 +122,7 @@ impl Sync {
     /// An author's log grew: its head is told to everyone within [`GATHER`].
     pub fn grew(&mut self, mono: Millis, author: NodeId) {
         self.changed.insert(author);
-        self.flush_at.get_or_insert(mono.plus(GATHER));
+        self.flush_at.get_or_insert_with(|| mono.plus(GATHER));
     }
 
     /// A segment of our own is to go to every peer that does not have it yet. Returns to how many it goes.
@@ -136,15 +146,14 @@ impl Sync {
     pub fn queue_full(&mut self, mono: Millis, link: LinkId) -> Option<NodeId> {
         let link = self.links.get_mut(&link)?;
         let is_news = link.resend_at.is_none();
-        link.resend_at.get_or_insert(mono.plus(RESEND));
+        link.resend_at.get_or_insert_with(|| mono.plus(RESEND));
         is_news.then_some(link.node)
     }
 
     /// A peer tells its heads.
     pub fn heads(
         &mut self,
-        mono: Millis,
-        link: LinkId,
+        told: Told,
         reports: &[HeadReport],
         federation: &FederationId,
         authors: &mut Authors,
@@ -152,21 +161,20 @@ impl Sync {
     ) -> Vec<Finding> {
         reports
             .iter()
-            .map(|report| self.head(mono, link, report, federation, authors, out))
+            .map(|report| self.head(told, report, federation, authors, out))
             .collect()
     }
 
     fn head(
         &mut self,
-        mono: Millis,
-        link: LinkId,
+        told: Told,
         report: &HeadReport,
         federation: &FederationId,
         authors: &mut Authors,
         out: &mut Vec<Effect>,
     ) -> Finding {
         let head = report.head;
-        let Some(peer) = self.links.get_mut(&link) else {
+        let Some(peer) = self.links.get_mut(&told.link) else {
             return Finding::Nothing;
         };
         if peer.holds.len() >= AUTHORS_MAX && !peer.holds.contains_key(&head.author) {
@@ -175,7 +183,7 @@ impl Sync {
         peer.holds.insert(head.author, head.seq);
         let node = peer.node;
         let Some(ours) = authors.get_mut(head.author) else {
-            self.ask(mono, link, head.author, authors, out);
+            self.ask(told, head.author, authors, out);
             return Finding::Nothing;
         };
         if ours.forked || head.seq < ours.book.seq() {
@@ -183,7 +191,7 @@ impl Sync {
             return Finding::Nothing;
         }
         if head.seq > ours.book.seq() {
-            self.ask(mono, link, head.author, authors, out);
+            self.ask(told, head.author, authors, out);
             return Finding::Nothing;
         }
         if head.hash != ours.book.hash {
@@ -251,15 +259,8 @@ impl Sync {
     }
 
     /// A segment was taken or known: the peer holds it, and a want may be fulfilled.
-    pub fn took(
-        &mut self,
-        mono: Millis,
-        link: LinkId,
-        author: NodeId,
-        last: Seq,
-        authors: &Authors,
-        out: &mut Vec<Effect>,
-    ) {
+    pub fn took(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
+        let Told { mono, link } = told;
         if let Some(peer) = self.links.get_mut(&link) {
             let holds = peer.holds.entry(author).or_insert(last);
             *holds = last.max(*holds);
@@ -281,20 +282,13 @@ impl Sync {
     }
 
     /// Entries between ours and a live segment are missing: asks for them.
-    pub fn gap(
-        &mut self,
-        mono: Millis,
-        link: LinkId,
-        author: NodeId,
-        last: Seq,
-        authors: &Authors,
-        out: &mut Vec<Effect>,
-    ) {
+    pub fn gap(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
+        let link = told.link;
         if let Some(peer) = self.links.get_mut(&link) {
             let holds = peer.holds.entry(author).or_insert(last);
             *holds = last.max(*holds);
         }
-        self.ask(mono, link, author, authors, out);
+        self.ask(told, author, authors, out);
     }
 
     /// An author's entries lie too far ahead of our clock: asks again later, and not before.
@@ -384,11 +378,12 @@ impl Sync {
             .filter(|(_, link)| ahead(link))
             .max_by_key(|(_, link)| likeliest(link));
         if let Some(link) = furthest.map(|(id, _)| *id) {
-            self.ask(mono, link, author, authors, out);
+            self.ask(Told { mono, link }, author, authors, out);
         }
     }
 
-    fn ask(&mut self, mono: Millis, link: LinkId, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
+    fn ask(&mut self, told: Told, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
+        let Told { mono, link } = told;
         let forked = authors.get(author).is_some_and(|known| known.forked);
         if forked || self.asked.contains_key(&author) || self.held.contains_key(&author) {
             return;

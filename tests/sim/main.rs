@@ -1,4 +1,12 @@
 //! Stories of whole federations on virtual time: every run has a seed, and the same seed gives the same run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail where it likes"
+)]
+
 mod stories;
 mod world;

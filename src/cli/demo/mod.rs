@@ -29,6 +29,7 @@ pub struct DemoArgs {
 /// # Errors
 /// Where a node can't be started or the report can't be written; a criterion that does not hold is no error but exit
 /// code 1.
+#[expect(clippy::fn_params_excessive_bools, reason = "the flag as it was typed")]
 pub async fn run(args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
     let running = scenarios::run(args, &mut report);

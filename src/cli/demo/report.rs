@@ -33,6 +33,10 @@ struct Latency {
 
 impl Report {
     /// Puts down one criterion.
+    #[expect(
+        clippy::fn_params_excessive_bools,
+        reason = "whether a criterion holds is a yes or a no"
+    )]
     pub(super) fn check(
         &mut self,
         name: &'static str,

@@ -1,0 +1,372 @@
+//! What the API sends and takes, field for field as users' scripts rely on it. Add fields, never rename them.
+//! Ids are base32, hashes and digests hex, amounts micro-ATP, ratios parts per million.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a node is and knows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The node itself.
+    pub node: Node,
+    /// Where it listens.
+    pub listen: Vec<String>,
+    /// How many connections are open: one for each verified peer, and for a moment those that are being admitted.
+    pub connections: usize,
+    /// Whom it is linked with or has heard of.
+    pub peers: Vec<Peer>,
+    /// Whose logs it holds.
+    pub authors: Vec<Author>,
+    /// How often what happened since it started.
+    pub counters: BTreeMap<String, u64>,
+    /// What a person should look at.
+    pub alerts: Vec<Alert>,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The hardware that it claims.
+    pub hardware: String,
+    /// The level that it claims.
+    pub level: u8,
+    /// Its processor's architecture.
+    pub arch: String,
+    /// Its program's version.
+    pub version: String,
+    /// How long it has been running, in seconds.
+    pub uptime_s: u64,
+    /// Its federation.
+    pub federation: Federation,
+}
+
+/// A federation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Federation {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether only members may join.
+    pub closed: bool,
+}
+
+/// A node that this one is linked with (`verified`) or has only heard of (then `reason` says why it is not linked).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its id, where known.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// The link's other end, or where it may be reached.
+    pub address: Option<String>,
+    /// Whether it is linked and proved who it is.
+    pub verified: bool,
+    /// How it was verified.
+    pub method: Option<String>,
+    /// Round-trip time in microseconds.
+    pub rtt_us: Option<u64>,
+    /// How long ago it was admitted, in seconds.
+    pub connected_s: Option<u64>,
+    /// Bytes sent to it over this link.
+    pub bytes_sent: Option<u64>,
+    /// Bytes received from it over this link.
+    pub bytes_received: Option<u64>,
+    /// The hardware that it claims.
+    pub hardware: Option<String>,
+    /// The level that it claims.
+    pub level: Option<u8>,
+    /// The architecture that it claims.
+    pub arch: Option<String>,
+    /// Whether this node dialled it.
+    pub dialled: Option<bool>,
+    /// How far its clock is ahead of this node's, in milliseconds.
+    pub clock_ahead_ms: Option<i64>,
+    /// How it became known.
+    pub sources: Vec<String>,
+    /// Why it is not linked.
+    pub reason: Option<String>,
+}
+
+/// An author, and what its log has come to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Author {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its last entry's place.
+    pub seq: u64,
+    /// Its last entry's hash.
+    pub hash: String,
+    /// What it has.
+    pub balance_uatp: i64,
+    /// How far it is trusted.
+    pub trust_ppm: u32,
+    /// How much its thoughts count.
+    pub weight_ppm: u32,
+    /// Its accepted thoughts.
+    pub accepted: u64,
+    /// Its rejected thoughts.
+    pub rejected: u64,
+    /// Entries before this time are inadmissible; 0 where it never was frozen.
+    pub frozen_until_ms: u64,
+    /// The digest of its account.
+    pub digest: String,
+    /// `ok`, `forked`, `frozen` or `behind`.
+    pub state: String,
+    /// The hardware that it claims.
+    pub hardware: String,
+    /// The level that it claims.
+    pub level: u8,
+    /// The architecture that it claims.
+    pub arch: String,
+}
+
+/// Something that a person should look at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Alert {
+    /// What kind.
+    pub name: String,
+    /// What it is about.
+    pub about: String,
+    /// When it was first seen.
+    pub since_ms: u64,
+    /// How often it was seen.
+    pub count: u64,
+}
+
+/// The balances of the federation in a few numbers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Economics {
+    /// Their sum.
+    pub total_uatp: i64,
+    /// Their mean.
+    pub mean_uatp: i64,
+    /// The least.
+    pub min_uatp: i64,
+    /// The most.
+    pub max_uatp: i64,
+    /// How unequal they are.
+    pub gini_ppm: u32,
+    /// How many authors.
+    pub nodes: usize,
+    /// Each author's.
+    pub balances: Vec<Balance>,
+    /// Thoughts a minute that earned something in the last hour, or since the node started, in millionths.
+    pub rewards_per_min_ppm: u64,
+    /// Thoughts a minute that cost something in that time, in millionths.
+    pub penalties_per_min_ppm: u64,
+}
+
+/// What one author has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Balance {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it has.
+    pub balance_uatp: i64,
+}
+
+/// An accepted thought.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Thought {
+    /// Whose.
+    pub author: String,
+    /// Its author's name.
+    pub name: String,
+    /// Its place in its author's log.
+    pub seq: u64,
+    /// When its author wrote it.
+    pub time_ms: u64,
+    /// Its session.
+    pub session: String,
+    /// Its mode.
+    pub mode: String,
+    /// Its text.
+    pub content: String,
+    /// Its coherence.
+    pub coherence_ppm: u32,
+    /// Its author's trust weight after it.
+    pub weight_ppm: u32,
+    /// What it earned.
+    pub reward_uatp: i64,
+    /// When this node got it.
+    pub received_ms: u64,
+}
+
+/// The accepted thoughts with one session name, in a few numbers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// Its name.
+    pub session: String,
+    /// How many thoughts.
+    pub thoughts: u64,
+    /// Ids of those who took part.
+    pub participants: Vec<String>,
+    /// How many thoughts of each mode.
+    pub modes: BTreeMap<String, u64>,
+    /// How many thoughts from each kind of hardware.
+    pub hardware: BTreeMap<String, u64>,
+    /// The trust-weighted mean of their coherence.
+    pub collective_coherence_ppm: u32,
+}
+
+/// A thought to publish.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submit {
+    /// Its text.
+    pub content: String,
+    /// Its session; `main` where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Its mode; `exploring` where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// A repetition with the same key gets the first answer and records nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Whether only the verdict is wanted; nothing is recorded then.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Submitted {
+    /// `accepted`, `rejected` or `inadmissible`.
+    pub verdict: String,
+    /// What it was rejected for: `rate_limit`, `spam` or `quality`.
+    pub layer: Option<String>,
+    /// Its place in the log; of the last entry where it is inadmissible.
+    pub seq: u64,
+    /// Its coherence; nothing where it is inadmissible.
+    pub coherence_ppm: Option<u32>,
+    /// What it earned or cost.
+    pub delta_uatp: i64,
+    /// The balance after it.
+    pub balance_uatp: i64,
+    /// The trust after it.
+    pub trust_ppm: u32,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// How many peers it was sent to at once.
+    pub peers_sent: u32,
+    /// Whether it stands in the log: not after a dry run, nor where it is inadmissible.
+    pub recorded: bool,
+    /// From when on the same thought would be admissible, where there is such a time.
+    pub admissible_from_ms: Option<u64>,
+}
+
+/// Why a thought got its verdict.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Whose.
+    pub author: String,
+    /// Its author's name.
+    pub name: String,
+    /// Its place in its author's log.
+    pub seq: u64,
+    /// When its author wrote it.
+    pub time_ms: u64,
+    /// Its session.
+    pub session: String,
+    /// Its mode.
+    pub mode: String,
+    /// `accepted` or `rejected`.
+    pub verdict: String,
+    /// What it was rejected for.
+    pub layer: Option<String>,
+    /// Its coherence.
+    pub coherence_ppm: u32,
+    /// What it earned or cost.
+    pub delta_uatp: i64,
+    /// The balance after it.
+    pub balance_uatp: i64,
+    /// The trust after it.
+    pub trust_ppm: u32,
+    /// The trust weight after it.
+    pub weight_ppm: u32,
+    /// What each of the nine layers had to do with it.
+    pub layers: Vec<Layer>,
+}
+
+/// What one layer had to do with one thought.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its number, 1 to 9.
+    pub number: u8,
+    /// Its name.
+    pub layer: String,
+    /// What it looked at; the names say in which units.
+    pub inputs: BTreeMap<String, i64>,
+    /// What it measured that against.
+    pub threshold: Option<i64>,
+    /// `passed`, `rejected`, `not_asked` or `informed`.
+    pub outcome: String,
+    /// The ATP that it changed.
+    pub delta_uatp: i64,
+    /// The trust that it changed.
+    pub delta_trust_ppm: i64,
+    /// For people.
+    pub sentence: String,
+}
+
+/// `GET /v1/peers`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Peers {
+    /// All of them.
+    pub peers: Vec<Peer>,
+}
+
+/// `GET /v1/authors`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Authors {
+    /// All of them.
+    pub authors: Vec<Author>,
+}
+
+/// `GET /v1/alerts`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Alerts {
+    /// All of them, the oldest first.
+    pub alerts: Vec<Alert>,
+}
+
+/// `GET /v1/thoughts`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Thoughts {
+    /// Those asked for, the oldest first.
+    pub thoughts: Vec<Thought>,
+}
+
+/// `GET /v1/sessions`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sessions {
+    /// All of them, by name.
+    pub sessions: Vec<Session>,
+}
+
+/// What every route answers where it can't do what was asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorText,
+}
+
+/// An error for programs (`code`) and for people (`message`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ErrorText {
+    /// Stable; what programs look at.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+}

@@ -1,0 +1,238 @@
+//! What a node knows, as JSON: the core's view and the shell's numbers put together. Nothing is decided here.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use data_encoding::HEXLOWER;
+
+use super::{error::Fault, json};
+use crate::{
+    ledger::{policy::Policy, types::Millis},
+    log::NodeId,
+    monitor,
+    node::{Handle, NodeGone},
+    protocol::input::{AuthorView, PeerState, PeerView, Source, VerifiedPeer, View},
+};
+
+/// Fewest characters of an id that may stand for the whole: two authors of a federation seldom share four.
+const ID_PREFIX_CHARS_MIN: usize = 4;
+
+/// What the node is and knows.
+///
+/// # Errors
+/// Where it stops meanwhile.
+pub async fn status(handle: &Handle) -> Result<json::Status, NodeGone> {
+    let view = handle.view().await?;
+    Ok(json::Status {
+        node: node(handle),
+        listen: handle.listen().iter().map(ToString::to_string).collect(),
+        connections: handle.connections(),
+        peers: peers(handle, &view),
+        authors: authors(handle, &view),
+        counters: handle.counters(),
+        alerts: alerts(handle),
+    })
+}
+
+/// What the node says of itself.
+#[must_use]
+pub fn node(handle: &Handle) -> json::Node {
+    let about = handle.about();
+    json::Node {
+        id: about.id.to_text(),
+        name: about.name.to_string(),
+        hardware: about.hardware.name().to_owned(),
+        level: about.level.number(),
+        arch: about.arch.to_string(),
+        version: about.version.to_owned(),
+        uptime_s: handle.uptime().as_secs(),
+        federation: json::Federation {
+            id: about.federation.hex(),
+            name: about.federation_name.to_string(),
+            closed: about.closed,
+        },
+    }
+}
+
+/// Linked peers first, then those only heard of.
+#[must_use]
+pub fn peers(handle: &Handle, view: &View) -> Vec<json::Peer> {
+    let mut peers: Vec<json::Peer> = view.peers.iter().map(|peer| self::peer(handle, peer)).collect();
+    peers.sort_by(|one, other| {
+        other
+            .verified
+            .cmp(&one.verified)
+            .then_with(|| one.name.cmp(&other.name))
+    });
+    peers
+}
+
+fn peer(handle: &Handle, peer: &PeerView) -> json::Peer {
+    let heard_of = json::Peer {
+        id: peer.id.map(|id| id.to_text()),
+        name: peer.name.clone(),
+        address: peer.addresses.first().map(ToString::to_string),
+        verified: false,
+        method: None,
+        rtt_us: None,
+        connected_s: None,
+        bytes_sent: None,
+        bytes_received: None,
+        hardware: None,
+        level: None,
+        arch: None,
+        dialled: None,
+        clock_ahead_ms: None,
+        sources: peer
+            .sources
+            .iter()
+            .copied()
+            .map(Source::name)
+            .map(str::to_owned)
+            .collect(),
+        reason: None,
+    };
+    match &peer.state {
+        PeerState::Verified(linked) => verified(handle, linked, heard_of),
+        PeerState::Seen(reason) => json::Peer {
+            reason: Some(reason.clone()),
+            ..heard_of
+        },
+    }
+}
+
+fn verified(handle: &Handle, linked: &VerifiedPeer, heard_of: json::Peer) -> json::Peer {
+    let stats = handle.link_stats(linked.link);
+    let rtt_us = stats
+        .as_ref()
+        .map(|stats| u64::try_from(stats.rtt.as_micros()).unwrap_or(u64::MAX));
+    json::Peer {
+        address: Some(linked.address.to_string()),
+        verified: true,
+        method: Some(linked.method.name().to_owned()),
+        rtt_us,
+        connected_s: Some(linked.connected.0 / 1_000),
+        bytes_sent: stats.as_ref().map(|stats| stats.bytes_sent),
+        bytes_received: stats.as_ref().map(|stats| stats.bytes_received),
+        hardware: Some(linked.hardware.name().to_owned()),
+        level: Some(linked.level),
+        arch: Some(linked.arch.to_string()),
+        dialled: Some(linked.dialled),
+        clock_ahead_ms: Some(linked.clock_ahead_ms),
+        ..heard_of
+    }
+}
+
+/// Every author, in the order of their ids.
+#[must_use]
+pub fn authors(handle: &Handle, view: &View) -> Vec<json::Author> {
+    let (policy, now) = (&handle.about().policy, now());
+    view.authors
+        .iter()
+        .map(|(id, author)| self::author(policy, now, *id, author))
+        .collect()
+}
+
+fn author(policy: &Policy, now: Millis, id: NodeId, author: &AuthorView) -> json::Author {
+    let book = &author.book;
+    let account = &book.account;
+    json::Author {
+        id: id.to_text(),
+        name: author.name.clone(),
+        seq: account.seq.0,
+        hash: HEXLOWER.encode(&book.hash.0),
+        balance_uatp: account.balance.0,
+        trust_ppm: account.trust.0,
+        weight_ppm: account.weight(policy).0,
+        accepted: account.accepted,
+        rejected: account.rejected,
+        frozen_until_ms: account.frozen_until.0,
+        digest: HEXLOWER.encode(&account.digest()),
+        state: state(author, now).to_owned(),
+        hardware: book.hardware.name().to_owned(),
+        level: account.level.number(),
+        arch: book.arch.to_string(),
+    }
+}
+
+/// The worst that can be said of an author.
+fn state(author: &AuthorView, now: Millis) -> &'static str {
+    if author.forked {
+        "forked"
+    } else if author.book.account.is_frozen_at(now) {
+        "frozen"
+    } else if author.behind {
+        "behind"
+    } else {
+        "ok"
+    }
+}
+
+/// What a person should look at, the oldest first.
+#[must_use]
+pub fn alerts(handle: &Handle) -> Vec<json::Alert> {
+    let alert = |alert: monitor::Alert| json::Alert {
+        name: alert.name.to_owned(),
+        about: alert.about,
+        since_ms: alert.since_ms,
+        count: alert.count,
+    };
+    handle.alerts().into_iter().map(alert).collect()
+}
+
+/// What each author has.
+pub(super) fn balances(view: &View) -> Vec<json::Balance> {
+    let balance = |(id, author): (&NodeId, &AuthorView)| json::Balance {
+        id: id.to_text(),
+        name: author.name.clone(),
+        balance_uatp: author.book.account.balance.0,
+    };
+    view.authors.iter().map(balance).collect()
+}
+
+/// The author that a person means: by id, name, or the start of an id.
+///
+/// # Errors
+/// Where nobody is meant by it, or more than one.
+pub fn find_author(view: &View, meant: &str) -> Result<NodeId, Fault> {
+    if let Ok(id) = meant.parse::<NodeId>() {
+        return match view.authors.contains_key(&id) {
+            true => Ok(id),
+            false => Err(unknown_author(meant)),
+        };
+    }
+    let named = |(id, author): (&NodeId, &AuthorView)| (author.name == meant).then_some(*id);
+    let prefixed = |id: &NodeId| {
+        let long_enough = meant.len() >= ID_PREFIX_CHARS_MIN;
+        (long_enough && id.to_text().starts_with(meant)).then_some(*id)
+    };
+    let mut found: Vec<NodeId> = view.authors.iter().filter_map(named).collect();
+    if found.is_empty() {
+        found = view.authors.keys().filter_map(prefixed).collect();
+    }
+    match found.as_slice() {
+        [] => Err(unknown_author(meant)),
+        [id] => Ok(*id),
+        several => Err(Fault::bad_request(
+            "author_ambiguous",
+            format!(
+                "`{}` can mean {} authors; use more of the id",
+                meant.escape_debug(),
+                several.len()
+            ),
+        )),
+    }
+}
+
+fn unknown_author(meant: &str) -> Fault {
+    let message = format!(
+        "this node knows no author `{}`; an author is an id, the first {ID_PREFIX_CHARS_MIN} or more characters of one, or a name",
+        meant.escape_debug()
+    );
+    Fault::not_found("author_unknown", message)
+}
+
+/// The system's time; only for showing. What counts is the node's own clock, in the core.
+pub(super) fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

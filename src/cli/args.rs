@@ -1,0 +1,306 @@
+//! What can be typed. The words here are the help: one sentence an option, and why where it is not plain.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use serde::Deserialize;
+
+use super::{demo::DemoArgs, exit::Exit, options, replay::ReplayArgs, show::escaped_lines};
+use crate::{
+    api::submit::{MODE_DEFAULT, SESSION_DEFAULT},
+    log::{FederationName, Hardware, Mode, NodeName, SessionName},
+    node::PeerOption,
+};
+
+/// Nodes of one LAN find each other, share scored thoughts, and compute every balance themselves from signed logs.
+///
+/// Without a command, a node is started.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cogmesh",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = false
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Data directory: key, store and local socket [default: $XDG_DATA_HOME/cogmesh, else ~/.local/share/cogmesh]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "COGMESH_DATA_DIR",
+        hide_env_values = true
+    )]
+    pub data_dir: Option<PathBuf>,
+    /// Print JSON: one object, or one object a line for lists
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more in the log; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node until SIGINT or SIGTERM
+    Start(StartArgs),
+    /// Submit a thought to the running node
+    Submit(SubmitArgs),
+    /// Show what the running node is and knows
+    Status,
+    /// List nodes that are linked or were heard of
+    Peers,
+    /// List authors with their balances
+    Authors,
+    /// List accepted thoughts
+    Thoughts(ThoughtsArgs),
+    /// List sessions with their collective coherence
+    Sessions,
+    /// Show the balances of the federation in a few numbers
+    Economics,
+    /// List what a person should look at
+    Alerts,
+    /// Show who this node is; needs no running node
+    Id,
+    /// Show why a thought got its verdict, layer by layer
+    Explain(ExplainArgs),
+    /// Fold thoughts from a file under a policy; needs no running node
+    Replay(ReplayArgs),
+    /// Run three nodes on loopback and check what they promise; needs no running node
+    Demo(DemoArgs),
+}
+
+/// Options of `start`. Each can also stand in `cogmesh.toml` in the data directory, under its name without the dashes in
+/// front, and in the environment as shown. The command line wins, then the environment, then the file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StartArgs {
+    /// Name of the node, 1 to 32 of a-z, 0-9 and -; counts at the first start only [default: the host name]
+    #[arg(long, value_name = "NAME", env = "COGMESH_NAME", hide_env_values = true)]
+    pub name: Option<NodeName>,
+    /// UDP port; a named one is never changed silently [default: the first free one of 8888 to 8987]
+    #[arg(long, value_name = "PORT", env = "COGMESH_PORT", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Listen and look for nodes on this interface only; can be given several times [default: all]
+    #[arg(long, value_name = "IF", env = "COGMESH_INTERFACE", hide_env_values = true, value_delimiter = ',', value_parser = options::interface)]
+    pub interface: Vec<String>,
+    /// Dial this peer, besides those that are found; can be given several times
+    #[arg(long, value_name = "[NODEID@]HOST:PORT", env = "COGMESH_PEER", hide_env_values = true, value_delimiter = ',', value_parser = options::peer)]
+    pub peer: Vec<PeerOption>,
+    /// Neither announce this node nor look for others over multicast DNS
+    #[arg(long, env = "COGMESH_NO_MDNS", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub no_mdns: Option<bool>,
+    /// Federation to take part in [default: lan]
+    #[arg(long, value_name = "NAME", env = "COGMESH_FEDERATION", hide_env_values = true)]
+    pub federation: Option<FederationName>,
+    /// Rules of the federation (TOML); all its nodes must have the same [default: the built-in ones]
+    #[arg(long, value_name = "FILE", env = "COGMESH_POLICY", hide_env_values = true)]
+    pub policy: Option<PathBuf>,
+    /// Hardware to claim: software, tpm2 or trustzone; counts at the first start only [default: what is found]
+    #[arg(long, value_name = "KIND", env = "COGMESH_HARDWARE", hide_env_values = true)]
+    pub hardware: Option<Hardware>,
+    /// Capability level to claim, 1 to 5; counts at the first start only [default: from hardware and memory]
+    #[arg(long, value_name = "N", env = "COGMESH_LEVEL", hide_env_values = true, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub level: Option<u8>,
+    /// Most links at a time, 1 to 1024 [default: 64]
+    #[arg(long, value_name = "N", env = "COGMESH_MAX_PEERS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=options::PEERS_MAX_LIMIT))]
+    pub max_peers: Option<u16>,
+    /// Read commands from standard input: submit TEXT, status, metrics, peers, help, quit
+    #[arg(long, env = "COGMESH_INTERACTIVE", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub interactive: Option<bool>,
+    /// Form of the log on standard error [default: text]
+    #[arg(
+        long,
+        value_name = "FORM",
+        env = "COGMESH_LOG_FORMAT",
+        hide_env_values = true,
+        value_enum
+    )]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Options of `submit`.
+///
+/// Exit code 3: the thought was rejected (recorded, penalty applied; with `--dry-run` it would be). Exit code 4: it is
+/// inadmissible, and nothing was recorded.
+#[derive(Args, Clone, Debug)]
+pub struct SubmitArgs {
+    /// The thought; `-` reads it from standard input, without the line break at its end
+    #[arg(value_name = "TEXT")]
+    pub text: String,
+    /// Session that it belongs to
+    #[arg(long, value_name = "NAME", default_value = SESSION_DEFAULT)]
+    pub session: SessionName,
+    /// What kind of thinking it is: exploring, questioning, integrating, verifying or reframing
+    #[arg(long, value_name = "MODE", default_value_t = MODE_DEFAULT)]
+    pub mode: Mode,
+    /// Show the verdict only; nothing is recorded
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Repeating a submission with the same key (1 to 128 bytes) returns the first result and records nothing
+    #[arg(long, value_name = "KEY", value_parser = options::key, conflicts_with = "dry_run")]
+    pub key: Option<String>,
+}
+
+/// Options of `thoughts`.
+#[derive(Args, Clone, Debug)]
+pub struct ThoughtsArgs {
+    /// Of this session only
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<SessionName>,
+    /// Of this author only: an id, the start of one, or a name
+    #[arg(long, value_name = "AUTHOR")]
+    pub author: Option<String>,
+    /// Not older than this: 2026-11-23T07:15:02Z, 2026-11-23, 90s, 15m, 2h, 3d, or milliseconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = options::since)]
+    pub since: Option<u64>,
+    /// The newest N of them, 1 to 10000 [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub limit: Option<u16>,
+}
+
+/// Options of `explain`.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// Entry of the author's log [default: the last]
+    #[arg(value_name = "SEQ")]
+    pub seq: Option<u64>,
+    /// Author: an id, the start of one, or a name [default: this node]
+    #[arg(long, value_name = "AUTHOR")]
+    pub author: Option<String>,
+}
+
+/// What was typed, or the exit code where help was asked for or it can't be understood.
+///
+/// # Errors
+/// The exit code; everything that is to be said has been said.
+pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    Cli::try_parse_from(with_start(typed.into_iter().collect())).map_err(|error| {
+        if error.use_stderr() {
+            // What was typed stands in the message, and may hold anything.
+            let text = escaped_lines(error.render().to_string().trim_end());
+            // Where standard error is gone, the exit code has to do.
+            let _unheard = writeln!(io::stderr().lock(), "{text}");
+            return Exit::Usage.into();
+        }
+        // Help for a reader that has seen enough is no failure.
+        let _unread = error.print();
+        Exit::Done.into()
+    })
+}
+
+/// Puts `start` in where no command is named: options of every command may stand before it.
+fn with_start(mut typed: Vec<OsString>) -> Vec<OsString> {
+    let mut at = 1;
+    while let Some(word) = typed.get(at) {
+        match word.to_str() {
+            Some("--data-dir") => at += 2,
+            Some(word) if is_common(word) => at += 1,
+            _ => break,
+        }
+    }
+    if at > typed.len() {
+        // `--data-dir` without a directory: clap says so better than we could.
+        return typed;
+    }
+    let starts = match typed.get(at).map(OsString::as_os_str) {
+        None => true,
+        Some(word) if is_help(word) => false,
+        Some(word) => word.to_str().is_some_and(|word| word.starts_with("--")),
+    };
+    if starts {
+        typed.insert(at, "start".into());
+    }
+    typed
+}
+
+fn is_common(word: &str) -> bool {
+    let verbose = word
+        .strip_prefix('-')
+        .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c == 'v'));
+    verbose || matches!(word, "--json" | "--verbose") || word.starts_with("--data-dir=")
+}
+
+fn is_help(word: &OsStr) -> bool {
+    [
+        OsStr::new("-h"),
+        OsStr::new("--help"),
+        OsStr::new("-V"),
+        OsStr::new("--version"),
+    ]
+    .contains(&word)
+}
+
+/// Checks that the definitions above go together.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(typed: &str) -> Vec<OsString> {
+        typed.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_definitions_go_together() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_a_node_is_started() {
+        for (typed, meant) in [
+            ("cogmesh", "cogmesh start"),
+            ("cogmesh --port 9000", "cogmesh start --port 9000"),
+            ("cogmesh --data-dir d -vv", "cogmesh --data-dir d -vv start"),
+            (
+                "cogmesh --json --data-dir=d --name a",
+                "cogmesh --json --data-dir=d start --name a",
+            ),
+            ("cogmesh --data-dir d status", "cogmesh --data-dir d status"),
+            ("cogmesh --help", "cogmesh --help"),
+            ("cogmesh statsu", "cogmesh statsu"),
+            ("cogmesh --data-dir", "cogmesh --data-dir"),
+        ] {
+            assert_eq!(with_start(words(typed)), words(meant), "{typed}");
+        }
+    }
+
+    #[test]
+    fn options_of_every_command_stand_before_and_after_it() {
+        let before = Cli::try_parse_from(words("cogmesh --json --data-dir d peers")).unwrap();
+        let after = Cli::try_parse_from(words("cogmesh peers --json --data-dir d")).unwrap();
+        assert!(before.common.json && after.common.json);
+        assert_eq!(before.common.data_dir, after.common.data_dir);
+    }
+}

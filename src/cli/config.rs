@@ -1,0 +1,356 @@
+//! From what was typed to [`Config`]: the command line wins, then the environment, then `cogmesh.toml` in the data
+//! directory. What comes out is valid; what can't be is refused here, with the names of the options.
+
+use std::{
+    fmt::Display,
+    fs::File,
+    io::{ErrorKind, Read},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::Context;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::{
+    args::{LogFormat, StartArgs},
+    exit::Failure,
+    options,
+    replay::read_policy,
+};
+use crate::{
+    ledger::{policy::Policy, types::Level},
+    log::{FederationName, Hardware, NodeName},
+    node::{Config, Listen, PeerOption, hardware::Machine},
+};
+
+/// The configuration file's name in the data directory.
+pub const CONFIG_FILE: &str = "cogmesh.toml";
+/// The federation of a node that names none.
+const FEDERATION_DEFAULT: &str = "lan";
+/// Links of a node that names no number: each may hold 3 MiB.
+const PEERS_MAX_DEFAULT: u16 = 64;
+/// Longest configuration file.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// How `start` runs: the node, and the process around it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The node.
+    pub config: Config,
+    /// Whether commands are read from standard input.
+    pub interactive: bool,
+    /// The form of the log.
+    pub log_format: LogFormat,
+}
+
+/// `cogmesh.toml`: the options of `start`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileOptions {
+    #[serde(default, deserialize_with = "parsed")]
+    name: Option<NodeName>,
+    #[serde(default)]
+    port: Option<std::num::NonZeroU16>,
+    #[serde(default)]
+    interface: OneOrMore,
+    #[serde(default)]
+    peer: OneOrMore,
+    #[serde(alias = "no_mdns")]
+    no_mdns: Option<bool>,
+    #[serde(default, deserialize_with = "parsed")]
+    federation: Option<FederationName>,
+    policy: Option<PathBuf>,
+    #[serde(default, deserialize_with = "parsed")]
+    hardware: Option<Hardware>,
+    #[serde(default, deserialize_with = "level")]
+    level: Option<u8>,
+    #[serde(default, alias = "max_peers", deserialize_with = "max_peers")]
+    max_peers: Option<u16>,
+    interactive: Option<bool>,
+    #[serde(alias = "log_format")]
+    log_format: Option<LogFormat>,
+}
+
+/// A string, or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or a list of strings")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl Default for OneOrMore {
+    fn default() -> Self {
+        Self::More(vec![])
+    }
+}
+
+/// Puts together what was typed, what stands in the file, and what is found on this machine.
+///
+/// # Errors
+/// Where the file or the policy can't be read, or what was asked for can't be meant.
+pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str) -> anyhow::Result<Run> {
+    let file = read(data_dir)?;
+    let interface = or_file("interface", typed.interface, file.interface, options::interface)?;
+    let peers = or_file("peer", typed.peer, file.peer, options::peer)?;
+    let policy = match (typed.policy, file.policy) {
+        (Some(typed), _) => read_policy(&typed)?,
+        // A path in the file is meant from where the file is.
+        (None, Some(path)) => read_policy(&data_dir.join(path))?,
+        (None, None) => Policy::default(),
+    };
+    let hardware = typed.hardware.or(file.hardware).unwrap_or(machine.hardware);
+    let level = match typed.level.or(file.level) {
+        Some(number) => Level::try_from(number)?,
+        None => machine.level(hardware),
+    };
+    let federation = match typed.federation.or(file.federation) {
+        Some(name) => name,
+        None => FEDERATION_DEFAULT.parse()?,
+    };
+    let peers_max = usize::from(typed.max_peers.or(file.max_peers).unwrap_or(PEERS_MAX_DEFAULT));
+    enough_links(&peers, peers_max)?;
+    let config = Config {
+        data_dir: data_dir.to_owned(),
+        name: typed
+            .name
+            .or(file.name)
+            .unwrap_or_else(|| NodeName::from_host(host)),
+        hardware,
+        level,
+        federation,
+        policy,
+        listen: listen(interface),
+        port: typed.port.or(file.port.map(std::num::NonZeroU16::get)),
+        peers,
+        mdns: !typed.no_mdns.or(file.no_mdns).unwrap_or(false),
+        peers_max,
+    };
+    Ok(Run {
+        config,
+        interactive: typed.interactive.or(file.interactive).unwrap_or(false),
+        log_format: typed.log_format.or(file.log_format).unwrap_or_default(),
+    })
+}
+
+/// The name that a node of that data directory would start with, or has.
+///
+/// # Errors
+/// Where the file can't be read.
+pub fn name_in(data_dir: &Path, host: &str) -> anyhow::Result<NodeName> {
+    Ok(read(data_dir)?.name.unwrap_or_else(|| NodeName::from_host(host)))
+}
+
+/// This machine's name, which may hold anything.
+#[must_use]
+pub fn host() -> String {
+    gethostname::gethostname().to_string_lossy().into_owned()
+}
+
+fn listen(mut interfaces: Vec<String>) -> Listen {
+    interfaces.sort_unstable();
+    interfaces.dedup();
+    if interfaces.is_empty() {
+        Listen::Everywhere
+    } else {
+        Listen::Interfaces(interfaces)
+    }
+}
+
+fn enough_links(peers: &[PeerOption], peers_max: usize) -> Result<(), Failure> {
+    let named = peers.len();
+    if named <= peers_max {
+        return Ok(());
+    }
+    let message = format!("`--peer` names {named} peers, but `--max-peers` allows {peers_max} links");
+    Err(Failure::usage(message).hint(format!(
+        "name fewer peers, or set `--max-peers` to {named} or more"
+    )))
+}
+
+/// What was typed, or else what stands in the file.
+fn or_file<T>(
+    key: &str,
+    typed: Vec<T>,
+    file: OneOrMore,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, Failure> {
+    if !typed.is_empty() {
+        return Ok(typed);
+    }
+    let texts = match file {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) => texts,
+    };
+    let parsed = texts.iter().map(|text| {
+        parse(text).map_err(|fault| Failure::usage(format!("`{key}` in `{CONFIG_FILE}`: `{text}`: {fault}")))
+    });
+    parsed.collect()
+}
+
+fn read(data_dir: &Path) -> anyhow::Result<FileOptions> {
+    let path = data_dir.join(CONFIG_FILE);
+    let shown = path.display();
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(FileOptions::default());
+        }
+        Err(error) => return Err(error).context(format!("can't read the configuration file `{shown}`")),
+    };
+    let mut text = String::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+    let bytes = read.with_context(|| format!("can't read the configuration file `{shown}`"))?;
+    if u64::try_from(bytes).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+        let message = format!("the configuration file `{shown}` is longer than {FILE_BYTES_MAX} bytes");
+        return Err(Failure::usage(message).into());
+    }
+    toml::from_str(&text).map_err(|error| {
+        let message = format!(
+            "the configuration file `{shown}` can't be used: {}",
+            error.to_string().trim_end()
+        );
+        Failure::usage(message)
+            .hint("`cogmesh start --help` lists what may stand in it")
+            .into()
+    })
+}
+
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(from: D) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn level<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u8>, D::Error> {
+    let level = Level::try_from(u8::deserialize(from)?).map_err(D::Error::custom)?;
+    Ok(Some(level.number()))
+}
+
+fn max_peers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    let number = u16::deserialize(from)?;
+    if (1..=options::PEERS_MAX_LIMIT).contains(&i64::from(number)) {
+        return Ok(Some(number));
+    }
+    Err(D::Error::custom(format!(
+        "`max-peers` is 1 to {}, not {number}",
+        options::PEERS_MAX_LIMIT
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            hardware: Hardware::Software,
+            memory_kib: Some(8 << 20),
+            model: None,
+        }
+    }
+
+    fn with_file(text: &str, typed: StartArgs) -> anyhow::Result<Run> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(CONFIG_FILE), text).unwrap();
+        resolve(typed, dir.path(), &machine(), "Legion.local")
+    }
+
+    fn refused(text: &str) -> String {
+        with_file(text, StartArgs::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn without_anything_a_node_is_named_after_its_host() {
+        let run = resolve(
+            StartArgs::default(),
+            Path::new("/nowhere"),
+            &machine(),
+            "Legion.local",
+        )
+        .unwrap();
+        assert_eq!(run.config.name.as_str(), "legion-local");
+        assert_eq!(
+            (run.config.federation.as_str(), run.config.port, run.config.mdns),
+            ("lan", None, true)
+        );
+        assert_eq!(
+            (run.config.listen, run.config.peers_max),
+            (Listen::Everywhere, 64)
+        );
+        assert_eq!((run.interactive, run.log_format), (false, LogFormat::Text));
+        assert_eq!(run.config.level.number(), 3);
+    }
+
+    #[test]
+    fn the_file_sets_every_option_and_what_was_typed_wins() {
+        let file = "name = 'thor'\nport = 9000\ninterface = 'eth0'\npeer = ['a:1', 'b:2']\nno-mdns = true\n\
+            federation = 'workshop'\nhardware = 'trustzone'\nlevel = 2\nmax-peers = 8\ninteractive = true\nlog-format = 'json'\n";
+        let run = with_file(file, StartArgs::default()).unwrap();
+        assert_eq!((run.config.name.as_str(), run.config.port), ("thor", Some(9000)));
+        assert_eq!(run.config.listen, Listen::Interfaces(vec!["eth0".to_owned()]));
+        assert_eq!(
+            (run.config.peers.len(), run.config.mdns, run.config.peers_max),
+            (2, false, 8)
+        );
+        assert_eq!(
+            (run.config.hardware, run.config.level.number()),
+            (Hardware::TrustZone, 2)
+        );
+        assert_eq!((run.interactive, run.log_format), (true, LogFormat::Json));
+        let typed = StartArgs {
+            port: Some(9001),
+            no_mdns: Some(false),
+            ..StartArgs::default()
+        };
+        let run = with_file(file, typed).unwrap();
+        assert_eq!(
+            (run.config.port, run.config.mdns, run.config.name.as_str()),
+            (Some(9001), true, "thor")
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_wrong_value_are_named() {
+        let cases = [
+            ("prot = 9000", "prot"),
+            ("port = 'nine'", "port"),
+            ("port = 0", "port"),
+            ("port = 70000", "port"),
+            ("name = 'Big Name'", "name"),
+            ("level = 6", "level"),
+            ("hardware = 'abacus'", "hardware"),
+            ("log-format = 'xml'", "log-format"),
+            ("max-peers = 0", "max-peers"),
+            ("peer = 'thor'", "peer"),
+            ("interface = 5", "interface"),
+            ("no-mdns = 'maybe'", "no-mdns"),
+            ("name =", "line 1"),
+        ];
+        for (text, name) in cases {
+            let error = refused(text);
+            assert!(
+                error.contains(name) && error.contains(CONFIG_FILE),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn more_peers_than_links_are_refused_with_both_names() {
+        let error = refused("peer = ['a:1', 'b:2']\nmax-peers = 1");
+        assert!(
+            error.contains("--peer") && error.contains("--max-peers"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_policy_in_the_file_is_looked_for_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(CONFIG_FILE), "policy = 'rules.toml'").unwrap();
+        std::fs::write(dir.path().join("rules.toml"), "pow_bits = 4").unwrap();
+        let run = resolve(StartArgs::default(), dir.path(), &machine(), "").unwrap();
+        assert_eq!(run.config.policy.pow_bits, 4);
+    }
+}

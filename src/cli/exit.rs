@@ -1,0 +1,214 @@
+//! How a command ends: exit codes and errors for people, in one place. Source: cli.md, Exit codes.
+
+use std::{
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use super::show::escaped_lines;
+use crate::{
+    api::ApiError,
+    log::name::NameFault,
+    node::{LockError, StartError},
+};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked.
+    Done,
+    /// It could not.
+    Failed,
+    /// What was asked can't be meant.
+    Usage,
+    /// The thought was rejected: it is recorded, and its penalty applied.
+    Rejected,
+    /// The thought can't be part of the log now; nothing was recorded.
+    Inadmissible,
+    /// No node is running on the data directory.
+    NoNode,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Rejected => 3,
+            Self::Inadmissible => 4,
+            Self::NoNode => 5,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.number())
+    }
+}
+
+/// An error that knows its exit code and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// An error with that exit code.
+    #[must_use]
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// What was asked can't be meant.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// How the command ends with it.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The exit code of a result; an error is told to `err` first.
+pub fn report(result: anyhow::Result<ExitCode>, err: &mut dyn Write) -> ExitCode {
+    let error = match result {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    // Whoever reads our output has seen enough: `cogmesh thoughts | head` is no failure.
+    if is_broken_pipe(&error) {
+        return Exit::Done.into();
+    }
+    // Where standard error is gone too, the exit code has to do.
+    let _unheard = tell(&error, err);
+    exit_of(&error).into()
+}
+
+fn tell(error: &anyhow::Error, err: &mut dyn Write) -> io::Result<()> {
+    writeln!(err, "error: {}", escaped_lines(&sentence(error)))?;
+    if let Some(hint) = hint_of(error) {
+        writeln!(err, "\nhint: {}", escaped_lines(&hint))?;
+    }
+    err.flush()
+}
+
+/// The error and its causes. A cause that its error repeats word for word is told once.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| {
+        let cause = cause.to_string();
+        match told.as_str() {
+            "" => cause,
+            _ if told.ends_with(&cause) => told,
+            _ => format!("{told}: {cause}"),
+        }
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        kind == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => failure.exit,
+        None => Exit::Failed,
+    }
+}
+
+fn hint_of(error: &anyhow::Error) -> Option<String> {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.hint.clone();
+    }
+    let causes = || error.chain();
+    if causes().any(|cause| matches!(cause.downcast_ref(), Some(LockError::Held { .. })) || is_held(cause)) {
+        return Some("stop that node, or give this one a `--data-dir` of its own".to_owned());
+    }
+    if causes().any(<dyn std::error::Error>::is::<NameFault>) {
+        return Some("choose another name".to_owned());
+    }
+    if causes().any(|cause| matches!(cause.downcast_ref(), Some(StartError::DataDir { .. }))) {
+        return Some("choose a directory that you may write to with `--data-dir`".to_owned());
+    }
+    let not_ours =
+        |cause: &(dyn std::error::Error + 'static)| matches!(cause.downcast_ref(), Some(ApiError::Io { .. }));
+    causes()
+        .any(not_ours)
+        .then(|| "check the permissions of the data directory and the space on its disk".to_owned())
+}
+
+/// A transparent error hides the one inside from the chain.
+fn is_held(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        cause.downcast_ref(),
+        Some(StartError::Lock(LockError::Held { .. }))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    fn told(error: anyhow::Error) -> String {
+        let mut text = vec![];
+        report(Err(error), &mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn an_error_is_a_sentence_and_a_hint_with_nothing_raw_in_it() {
+        let failure = Failure::new(Exit::NoNode, "no node\u{1b}[2J").hint("start one");
+        assert_eq!(exit_of(&failure.clone().into()), Exit::NoNode);
+        assert_eq!(
+            told(failure.into()),
+            "error: no node\\u{1b}[2J\n\nhint: start one\n"
+        );
+    }
+
+    #[test]
+    fn causes_follow_their_error_once() {
+        let error = anyhow::Error::from(Failure::usage("no such thing")).context("can't read the file");
+        assert_eq!(told(error), "error: can't read the file: no such thing\n");
+    }
+
+    #[test]
+    fn a_reader_that_has_seen_enough_is_no_failure() {
+        let broken = Err::<(), _>(io::Error::from(io::ErrorKind::BrokenPipe)).context("can't write");
+        assert_eq!(told(broken.unwrap_err()), "");
+    }
+}

@@ -1,0 +1,73 @@
+//! `cogmesh id`: who this node is. The key file says it, so no node needs to run.
+
+use std::{path::Path, process::ExitCode};
+
+use serde::Serialize;
+
+use super::{
+    Out,
+    client::Client,
+    config,
+    exit::{Exit, Failure},
+    show::{escaped, fields},
+    time,
+};
+use crate::{
+    api::json::Status,
+    net::certificates::{EXPIRES_MS, NodeCertificate},
+    node::identity_file,
+};
+
+/// Who a node is.
+#[derive(Clone, Debug, Serialize)]
+pub struct WhoAmI {
+    /// Its id.
+    pub id: String,
+    /// Its name: as the running node says, or as it would start.
+    pub name: String,
+    /// The SHA-256 of its certificate.
+    pub certificate_fingerprint: String,
+    /// When its certificate expires.
+    pub certificate_expires_ms: u64,
+}
+
+/// Reads the key and shows who it belongs to.
+///
+/// # Errors
+/// Where there is no key yet, it can't be used, or the output can't be written.
+pub async fn run(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
+    let Some(identity) = identity_file::load(data_dir)? else {
+        let message = format!(
+            "there is no node in the data directory `{}` yet",
+            data_dir.display()
+        );
+        let hint = "`cogmesh start` makes one at its first start; `--data-dir` names another place";
+        return Err(Failure::new(Exit::Failed, message).hint(hint).into());
+    };
+    let certificate = NodeCertificate::self_signed(&identity)?;
+    let who = WhoAmI {
+        id: identity.node_id().to_text(),
+        name: name(data_dir).await?,
+        certificate_fingerprint: certificate.fingerprint(),
+        certificate_expires_ms: EXPIRES_MS,
+    };
+    out.one(&who, text)?;
+    Ok(Exit::Done.into())
+}
+
+/// A running node knows its name for sure: it stands in its genesis entry, whatever the configuration says by now.
+async fn name(data_dir: &Path) -> anyhow::Result<String> {
+    match Client::new(data_dir).get::<Status>("/v1/status").await {
+        Ok(status) => Ok(status.node.name),
+        Err(_) => Ok(config::name_in(data_dir, &config::host())?.to_string()),
+    }
+}
+
+fn text(who: &WhoAmI) -> String {
+    fields(&[
+        ("id", who.id.clone()),
+        ("name", escaped(&who.name)),
+        ("certificate", format!("SHA-256 {}", who.certificate_fingerprint)),
+        ("expires", time::shown(who.certificate_expires_ms)),
+    ])
+}

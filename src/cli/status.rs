@@ -1,0 +1,62 @@
+//! `cogmesh status`: what the running node is and knows.
+
+use std::process::ExitCode;
+
+use super::{
+    Out, alerts, authors,
+    client::Client,
+    exit::Exit,
+    peers,
+    show::{duration, escaped, fields, hardware},
+};
+use crate::api::json::Status;
+
+/// Asks the running node and shows its status.
+///
+/// # Errors
+/// Where no node runs or the output can't be written.
+pub async fn run(client: &Client, mut out: Out) -> anyhow::Result<ExitCode> {
+    let status: Status = client.get("/v1/status").await?;
+    out.one(&status, text)?;
+    Ok(Exit::Done.into())
+}
+
+/// A status for people.
+#[must_use]
+pub fn text(status: &Status) -> String {
+    let node = &status.node;
+    let federation = &node.federation;
+    let kind = if federation.closed { "closed" } else { "open" };
+    let head = fields(&[
+        ("node", format!("{} ({})", escaped(&node.name), escaped(&node.id))),
+        (
+            "hardware",
+            format!(
+                "{}, level {}, {}",
+                hardware(&node.hardware, None),
+                node.level,
+                escaped(&node.arch)
+            ),
+        ),
+        (
+            "federation",
+            format!(
+                "{} ({kind}, {})",
+                escaped(&federation.name),
+                escaped(&federation.id)
+            ),
+        ),
+        ("listens on", escaped(&status.listen.join(", "))),
+        ("running for", duration(node.uptime_s)),
+        ("version", escaped(&node.version)),
+    ]);
+    let alerts = match status.alerts.as_slice() {
+        [] => String::new(),
+        some => format!("\nalerts\n{}", alerts::text(some)),
+    };
+    format!(
+        "{head}\npeers\n{}\nauthors\n{}{alerts}",
+        peers::text(&status.peers),
+        authors::text(&status.authors)
+    )
+}
