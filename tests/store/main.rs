@@ -1,5 +1,13 @@
 //! The stores from outside: one suite of promises, kept by each of them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail where it likes"
+)]
+
 mod bounds;
 mod refusals;
 mod writing;
@@ -71,7 +79,7 @@ impl Author {
                 (Body::Genesis(genesis), None)
             }
             Some(_) => {
-                let session = if seq.0 % 2 == 0 { "even" } else { "odd" };
+                let session = if seq.0.is_multiple_of(2) { "even" } else { "odd" };
                 (
                     Body::Thought(Thought::new(session.parse().unwrap(), Mode::Exploring, content)),
                     Some(content),
