@@ -32,18 +32,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Foreign libraries and the only place that may name them.
-const DOORS: &[(&str, &str)] = &[
-    ("bincode", "src/protocol/wire"),
-    ("quinn", "src/net/"),
-    ("rustls", "src/net/"),
-    ("rcgen", "src/net/"),
-    ("mdns_sd", "src/net/discovery/mdns.rs"),
-    ("if_addrs", "src/net/"),
-    ("socket2", "src/net/"),
-    ("rusqlite", "src/store/sqlite/"),
-    ("axum", "src/api/"),
-    ("clap", "src/cli/"),
+/// Foreign libraries and the only places that may name them.
+const DOORS: &[(&str, &[&str])] = &[
+    ("bincode", &["src/protocol/wire"]),
+    ("quinn", &["src/net/"]),
+    ("rustls", &["src/net/"]),
+    ("rcgen", &["src/net/"]),
+    ("mdns_sd", &["src/net/discovery/mdns.rs"]),
+    ("if_addrs", &["src/net/"]),
+    ("socket2", &["src/net/", "src/api/socket.rs"]),
+    ("rusqlite", &["src/store/sqlite/"]),
+    ("axum", &["src/api/"]),
+    ("clap", &["src/cli/"]),
 ];
 
 /// Rooms that decide and do no I/O: what they may not name at all.
@@ -90,9 +90,9 @@ fn rooms_and_doors_are_kept() {
                 }
             }
         }
-        for (library, door) in DOORS {
-            if !file.starts_with(door) && names(code, library) {
-                wrong.push(format!("{file}: {library} stays behind {door}"));
+        for (library, doors) in DOORS {
+            if !doors.iter().any(|door| file.starts_with(door)) && names(code, library) {
+                wrong.push(format!("{file}: {library} stays behind {}", doors.join(" and ")));
             }
         }
         if PURE.contains(&room) {

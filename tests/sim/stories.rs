@@ -195,7 +195,7 @@ fn a_repetition_with_the_same_key_gets_the_first_answer_and_records_nothing() {
         .iter()
         .map(|ticket| match &world.nodes[0].answers[ticket] {
             Answer::Recorded { recorded, .. } => recorded.seq,
-            other => panic!("{other:?}"),
+            other @ (Answer::Would(_) | Answer::Inadmissible(_) | Answer::Refused(_)) => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(seqs, [Seq(1); 4]);

@@ -417,7 +417,7 @@ impl World {
             }
             Action::OnLink(link, input) => self.on_link(link, input),
             Action::Written(node, boot, records) => self.written(node, boot, records),
-            Action::Dialled(node, boot, dial) => self.dialled(node, boot, dial),
+            Action::Dialled(node, boot, dial) => self.dialled(node, boot, &dial),
         }
     }
 
@@ -492,7 +492,7 @@ impl World {
         }
     }
 
-    fn dialled(&mut self, node: usize, boot: u64, dial: Dial) {
+    fn dialled(&mut self, node: usize, boot: u64, dial: &Dial) {
         if !self.lives(node, boot) {
             return;
         }
@@ -541,7 +541,7 @@ impl World {
         self.handle(node, connected(here, their_id, Some(dial.attempt), other));
     }
 
-    fn send(&mut self, link: LinkId, input: impl Fn(LinkId) -> Input) {
+    fn send(&mut self, link: LinkId, input: impl FnOnce(LinkId) -> Input) {
         let Some(other) = self.links.get(&link).filter(|end| end.open).map(|end| end.other) else {
             return;
         };
