@@ -5,15 +5,20 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{ENTRIES_MAX, Rates, Store, StoreError, ThoughtQuery, ThoughtRow};
+use super::{
+    ENTRIES_MAX, PEERS_MAX, Rates, SESSION_THOUGHTS_MAX, Store, StoreError, THOUGHTS_MAX, ThoughtQuery,
+    ThoughtRow, follows,
+    query::{self, SessionRow},
+};
 use crate::{
     ledger::{
         Verdict,
+        economy::Session,
         types::{Millis, Seq},
     },
     log::{
         NodeId, Signature,
-        books::{Books, Judged, Record, SUBMISSION_KEYS_MAX, StoredEntry},
+        books::{AuthorBook, Books, Judged, Record, SUBMISSION_KEYS_MAX, StoredEntry},
     },
 };
 
@@ -77,9 +82,54 @@ impl Kept {
             }
             Record::Peer { id, peer } => {
                 self.books.peers.insert(*id, peer.clone());
+                self.forget_old_peers();
             }
             Record::NewestTime(time) => self.books.newest_time = self.books.newest_time.max(*time),
         }
+    }
+
+    /// Whether every record follows what stands here or in a record before it.
+    fn check(&self, records: &[Record]) -> Result<(), StoreError> {
+        let mut after: BTreeMap<NodeId, Seq> = BTreeMap::new();
+        for record in records {
+            match record {
+                Record::Entries {
+                    author,
+                    entries,
+                    book,
+                } => {
+                    let stored = || self.books.authors.get(author).map(AuthorBook::seq);
+                    let last = after.get(author).copied().or_else(stored);
+                    follows::check(*author, last, entries, book)?;
+                    after.insert(*author, book.seq());
+                }
+                Record::Submission { .. } | Record::Peer { .. } | Record::NewestTime(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_old_peers(&mut self) {
+        while self.books.peers.len() > PEERS_MAX
+            && let Some((_, oldest)) = self.books.peers.iter().map(|(id, peer)| (peer.seen, *id)).min()
+        {
+            self.books.peers.remove(&oldest);
+        }
+    }
+
+    fn session_row(&self, author: NodeId, judged: &Judged) -> Option<SessionRow> {
+        let thought = judged.thought.as_ref()?;
+        let Verdict::Accepted { .. } = thought.verdict else {
+            return None;
+        };
+        Some(SessionRow {
+            session: thought.session.clone(),
+            author,
+            mode: thought.mode,
+            hardware: self.books.authors.get(&author)?.hardware,
+            coherence: thought.coherence,
+            weight: thought.weight,
+        })
     }
 
     fn row(&self, author: NodeId, judged: &Judged) -> Option<ThoughtRow> {
@@ -113,6 +163,7 @@ impl Store for MemoryStore {
         if kept.fails {
             return Err(StoreError::OnRequest);
         }
+        kept.check(records)?;
         records.iter().for_each(|record| kept.keep(record));
         Ok(())
     }
@@ -158,7 +209,7 @@ impl Store for MemoryStore {
         rows.sort_by_key(|row| (row.time, row.author, row.seq));
         let surplus = rows
             .len()
-            .saturating_sub(usize::try_from(query.limit).unwrap_or(usize::MAX));
+            .saturating_sub(usize::try_from(query.limit.min(THOUGHTS_MAX)).unwrap_or(usize::MAX));
         Ok(rows.split_off(surplus))
     }
 
@@ -177,5 +228,20 @@ impl Store for MemoryStore {
             }
         }
         Ok(rates)
+    }
+
+    fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError> {
+        let kept = self.lock();
+        let mut rows: Vec<(Millis, SessionRow)> = kept
+            .log
+            .iter()
+            .filter_map(|((author, _), (judged, _))| {
+                Some((judged.entry.header().time, kept.session_row(*author, judged)?))
+            })
+            .collect();
+        rows.sort_by_key(|(time, _)| *time);
+        let surplus = rows.len().saturating_sub(SESSION_THOUGHTS_MAX);
+        let rows: Vec<SessionRow> = rows.into_iter().skip(surplus).map(|(_, row)| row).collect();
+        Ok(query::sessions(&rows))
     }
 }

@@ -33,6 +33,9 @@ impl Store for Gate {
     fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
         self.inner.rates(since)
     }
+    fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError> {
+        self.inner.sessions()
+    }
 }
 
 #[test]
@@ -41,7 +44,7 @@ fn what_arrives_during_a_commit_joins_the_next_one() {
     let mut author = Author::new(1);
     let (told, hears) = mpsc::channel();
     let writer = Writer::start(store.clone(), author.id, move |done| {
-        told.send(done.unwrap()).unwrap()
+        told.send(done.unwrap()).unwrap();
     });
     for number in 0..500 {
         writer.send(vec![author.next(&good(number))]).unwrap();
@@ -63,7 +66,7 @@ fn a_failed_commit_is_told_once_and_nothing_is_written_after_it() {
     let mut author = Author::new(1);
     let (told, hears) = mpsc::channel();
     let writer = Writer::start(store.clone(), author.id, move |done| {
-        told.send(done.is_ok()).unwrap()
+        told.send(done.is_ok()).unwrap();
     });
     writer.send(vec![author.next("")]).unwrap();
     assert!(hears.recv().unwrap());

@@ -7,6 +7,7 @@ mod schema;
 mod writing;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, Permissions},
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -20,6 +21,7 @@ use self::faults::Fault;
 use super::{Rates, Store, StoreError, ThoughtQuery, ThoughtRow};
 use crate::{
     ledger::{
+        economy::Session,
         policy::Policy,
         types::{Millis, Seq},
     },
@@ -117,7 +119,7 @@ impl Store for SqliteStore {
 
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writing::commit(&mut writer, records).map_err(|error| Fault::from(error).about(&self.path))
+        writing::commit(&mut writer, records).map_err(|fault| fault.about(&self.path))
     }
 
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
@@ -130,6 +132,10 @@ impl Store for SqliteStore {
 
     fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
         self.read(|connection| reader::rates(connection, since))
+    }
+
+    fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError> {
+        self.read(reader::sessions)
     }
 }
 
@@ -155,4 +161,62 @@ fn keep_private(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(connection: &Connection, name: &str) -> String {
+        let answer = connection.pragma_query_value(None, name, |row| {
+            let value = row.get_ref(0)?;
+            let text = value.as_str().map(str::to_owned);
+            Ok(value.as_i64().map(|number| number.to_string()).or(text))
+        });
+        answer.unwrap().unwrap()
+    }
+
+    /// A misspelt setting is no error for the library, so what counts is what it answers.
+    #[test]
+    fn both_kinds_of_connection_have_their_settings_and_readers_can_not_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let own = NodeId::from_stored([1; 32]);
+        let store = SqliteStore::open(&path, FederationId([7; 32]), own, Policy::default()).unwrap();
+        let writer = store.writer.lock().unwrap();
+        let reader = open_reader(&path).unwrap();
+        for (name, wanted) in [
+            ("journal_mode", "wal"),
+            ("synchronous", "2"),
+            ("fullfsync", "1"),
+            ("checkpoint_fullfsync", "1"),
+            ("foreign_keys", "1"),
+            ("wal_autocheckpoint", "1000"),
+            ("journal_size_limit", "67108864"),
+        ] {
+            assert_eq!(setting(&writer, name), wanted, "{name}");
+        }
+        for connection in [&*writer, &reader] {
+            assert_eq!(setting(connection, "mmap_size"), "0");
+            assert_eq!(setting(connection, "trusted_schema"), "0");
+            assert_eq!(setting(connection, "cell_size_check"), "1");
+            assert_eq!(setting(connection, "busy_timeout"), "5000");
+        }
+        assert!(reader.execute("DELETE FROM meta", []).is_err());
+    }
+
+    #[test]
+    fn a_read_does_not_wait_for_a_commit_and_sees_none_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let own = NodeId::from_stored([1; 32]);
+        let store = SqliteStore::open(&path, FederationId([7; 32]), own, Policy::default()).unwrap();
+        let writer = store.writer.lock().unwrap();
+        writer
+            .execute_batch("BEGIN IMMEDIATE; INSERT INTO meta VALUES ('newest_time', x'0000000000000007')")
+            .unwrap();
+        assert_eq!(store.load().unwrap().newest_time, Millis::ZERO);
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(store.load().unwrap().newest_time, Millis(7));
+    }
 }

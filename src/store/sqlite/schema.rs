@@ -46,6 +46,7 @@ CREATE TABLE entries (
   PRIMARY KEY (author, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX entries_by_time ON entries (time_ms, author, seq) WHERE verdict IS NOT NULL;
+CREATE INDEX entries_by_author ON entries (author, time_ms) WHERE verdict = 'accepted';
 CREATE INDEX entries_by_session ON entries (session, time_ms) WHERE verdict = 'accepted';
 CREATE TABLE contents (
   author INTEGER NOT NULL,

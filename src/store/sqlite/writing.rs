@@ -2,9 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::rows::{signed, verdict_name};
+use super::{
+    super::{PEERS_MAX, follows},
+    faults::Fault,
+    rows::{signed, unsigned, verdict_name},
+};
 use crate::{
-    ledger::Verdict,
+    ledger::{Verdict, types::Seq},
     log::{
         NodeId,
         books::{AuthorBook, Judged, KnownPeer, Record, Recorded, SUBMISSION_KEYS_MAX},
@@ -12,9 +16,9 @@ use crate::{
 };
 
 /// Writes the records and syncs.
-pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> rusqlite::Result<()> {
+pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<(), Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut submissions = false;
+    let (mut submissions, mut peers) = (false, false);
     for record in records {
         match record {
             Record::Entries {
@@ -22,6 +26,8 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> rusqlit
                 entries,
                 book,
             } => {
+                let last = last_seq(&transaction, *author)?;
+                follows::check(*author, last, entries, book).map_err(Fault::Refused)?;
                 let number = put_author(&transaction, *author, book)?;
                 put_entries(&transaction, number, entries, book)?;
             }
@@ -29,7 +35,10 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> rusqlit
                 submissions = true;
                 put_submission(&transaction, key, recorded)?;
             }
-            Record::Peer { id, peer } => put_peer(&transaction, *id, peer)?,
+            Record::Peer { id, peer } => {
+                peers = true;
+                put_peer(&transaction, *id, peer)?;
+            }
             Record::NewestTime(time) => {
                 let mut put = transaction.prepare_cached(
                     "INSERT INTO meta (key, value) VALUES ('newest_time', ?1) \
@@ -43,7 +52,18 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> rusqlit
     if submissions {
         forget_old_submissions(&transaction)?;
     }
-    transaction.commit()
+    if peers {
+        forget_old_peers(&transaction)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<Option<Seq>> {
+    let mut select = transaction.prepare_cached(
+        "SELECT max(seq) FROM entries WHERE author = (SELECT number FROM authors WHERE id = ?1)",
+    )?;
+    let last: Option<i64> = select.query_row([author.as_bytes()], |row| row.get(0))?;
+    Ok(last.map(|last| Seq(unsigned(last))))
 }
 
 fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> rusqlite::Result<i64> {
@@ -160,5 +180,13 @@ fn put_peer(transaction: &Transaction<'_>, id: NodeId, peer: &KnownPeer) -> rusq
         addresses.join(" "),
         signed(peer.seen.0)
     ])?;
+    Ok(())
+}
+
+fn forget_old_peers(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut forget = transaction.prepare_cached(
+        "DELETE FROM peers WHERE id IN (SELECT id FROM peers ORDER BY seen_ms DESC, id DESC LIMIT -1 OFFSET ?1)",
+    )?;
+    forget.execute([i64::try_from(PEERS_MAX).unwrap_or(i64::MAX)])?;
     Ok(())
 }
