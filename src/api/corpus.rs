@@ -21,8 +21,10 @@ use crate::{
     store::{Rates, Store, StoreError, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
 };
 
-/// Rates are taken over this hour at most, and never over longer than the node has been running.
+/// Rates are taken over the time that the node has been running, but over an hour at most, so that they tell of now...
 const RATES_MS_MAX: u64 = 3_600_000;
+/// ... and over a minute at least, so that the first thought after a start is not hundreds a minute.
+const RATES_MS_MIN: u64 = 60_000;
 /// Bytes of entries that are read at a time while a log is folded again.
 const REFOLD_BYTES: usize = 1 << 20;
 
@@ -62,7 +64,7 @@ pub async fn thoughts(handle: &Handle, wanted: Wanted) -> Result<Vec<json::Thoug
 }
 
 fn query(view: &View, wanted: Wanted) -> Result<ThoughtQuery, Fault> {
-    let limit = wanted.limit.unwrap_or(ThoughtQuery::default().limit);
+    let limit = wanted.limit.unwrap_or_else(|| ThoughtQuery::default().limit);
     if limit == 0 || limit > THOUGHTS_MAX {
         return Err(Fault::bad_request(
             "bad_limit",
@@ -145,9 +147,8 @@ pub async fn all_sessions(handle: &Handle) -> Result<Vec<json::Session>, Fault> 
 /// Where the store can't be read.
 pub async fn federation_economics(handle: &Handle) -> Result<json::Economics, Fault> {
     let view = handle.view().await?;
-    let span_ms = u64::try_from(handle.uptime().as_millis())
-        .unwrap_or(u64::MAX)
-        .min(RATES_MS_MAX);
+    let uptime_ms = u64::try_from(handle.uptime().as_millis()).unwrap_or(u64::MAX);
+    let span_ms = uptime_ms.clamp(RATES_MS_MIN, RATES_MS_MAX);
     let since = Millis(views::now().0.saturating_sub(span_ms));
     let Rates { rewards, penalties } = read(handle, move |store| store.rates(since)).await?;
     let balances: Vec<MicroAtp> = view
@@ -188,6 +189,12 @@ pub async fn explain(handle: &Handle, wanted: Explained) -> Result<json::Explana
         let message = format!("the log ends at entry {last}; there is no entry {seq}");
         return Err(Fault::not_found("entry_unknown", message));
     }
+    if seq == Seq::GENESIS && wanted.seq.is_none() {
+        return Err(Fault::not_found(
+            "no_thoughts",
+            "this author has published no thought yet",
+        ));
+    }
     if seq == Seq::GENESIS {
         let message = "entry 0 opens the log; thoughts begin at entry 1";
         return Err(Fault::bad_request("not_a_thought", message));
@@ -224,7 +231,7 @@ fn refold(store: &dyn Store, policy: &Policy, author: NodeId, seq: Seq) -> Resul
             };
             match (header.body, &mut account) {
                 (Body::Genesis(genesis), None) => {
-                    account = Some(Account::open(policy, genesis.level, header.time))
+                    account = Some(Account::open(policy, genesis.level, header.time));
                 }
                 (Body::Thought(thought), Some(account)) if next == seq => {
                     return Ok(case(policy, account.clone(), header.time, thought));

@@ -158,7 +158,7 @@ pub struct Economics {
     pub nodes: usize,
     /// Each author's.
     pub balances: Vec<Balance>,
-    /// Thoughts a minute that earned something in the last hour, or since the node started, in millionths.
+    /// Thoughts a minute that earned something, in millionths: over the node's uptime, at least a minute and at most an hour.
     pub rewards_per_min_ppm: u64,
     /// Thoughts a minute that cost something in that time, in millionths.
     pub penalties_per_min_ppm: u64,

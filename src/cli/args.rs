@@ -25,6 +25,7 @@ use crate::{
     name = "cogmesh",
     version,
     subcommand_required = true,
+    override_usage = "cogmesh [OPTIONS] [COMMAND]",
     arg_required_else_help = false
 )]
 pub struct Cli {

@@ -5,6 +5,7 @@ use std::{
     fmt::Display,
     fs::File,
     io::{ErrorKind, Read},
+    num::NonZeroU16,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -51,7 +52,7 @@ struct FileOptions {
     #[serde(default, deserialize_with = "parsed")]
     name: Option<NodeName>,
     #[serde(default)]
-    port: Option<std::num::NonZeroU16>,
+    port: Option<NonZeroU16>,
     #[serde(default)]
     interface: OneOrMore,
     #[serde(default)]
@@ -122,7 +123,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
         federation,
         policy,
         listen: listen(interface),
-        port: typed.port.or(file.port.map(std::num::NonZeroU16::get)),
+        port: typed.port.or_else(|| file.port.map(NonZeroU16::get)),
         peers,
         mdns: !typed.no_mdns.or(file.no_mdns).unwrap_or(false),
         peers_max,

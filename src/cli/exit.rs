@@ -9,7 +9,7 @@ use std::{
 use super::show::escaped_lines;
 use crate::{
     api::ApiError,
-    log::name::NameFault,
+    net::{NetError, SocketError},
     node::{LockError, StartError},
 };
 
@@ -153,29 +153,38 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.hint.clone();
     }
-    let causes = || error.chain();
-    if causes().any(|cause| matches!(cause.downcast_ref(), Some(LockError::Held { .. })) || is_held(cause)) {
-        return Some("stop that node, or give this one a `--data-dir` of its own".to_owned());
-    }
-    if causes().any(<dyn std::error::Error>::is::<NameFault>) {
-        return Some("choose another name".to_owned());
-    }
-    if causes().any(|cause| matches!(cause.downcast_ref(), Some(StartError::DataDir { .. }))) {
-        return Some("choose a directory that you may write to with `--data-dir`".to_owned());
-    }
-    let not_ours =
-        |cause: &(dyn std::error::Error + 'static)| matches!(cause.downcast_ref(), Some(ApiError::Io { .. }));
-    causes()
-        .any(not_ours)
-        .then(|| "check the permissions of the data directory and the space on its disk".to_owned())
+    let hint = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(start), _) => hint_of_start(start),
+        (None, Some(api)) => hint_of_api(api),
+        (None, None) => None,
+    };
+    hint.map(str::to_owned)
 }
 
-/// A transparent error hides the one inside from the chain.
-fn is_held(cause: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(
-        cause.downcast_ref(),
-        Some(StartError::Lock(LockError::Held { .. }))
-    )
+/// What to do, where the error itself does not say it.
+const fn hint_of_start(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::DataDir { .. } => Some("choose a directory that you may write to with `--data-dir`"),
+        StartError::Lock(LockError::Held { .. }) => {
+            Some("stop that node, or give this one a `--data-dir` of its own")
+        }
+        StartError::Lock(LockError::Io { .. }) => Some("check the permissions of the data directory"),
+        StartError::Net(NetError::Socket(SocketError::NoInterface { .. })) => {
+            Some("`ip -brief link` lists the interfaces of this machine")
+        }
+        StartError::Net(_)
+        | StartError::Key(_)
+        | StartError::Store(_)
+        | StartError::Randomness
+        | StartError::Failed => None,
+    }
+}
+
+const fn hint_of_api(error: &ApiError) -> Option<&'static str> {
+    match error {
+        ApiError::Io { .. } => Some("check the permissions of the data directory, and the space on its disk"),
+        ApiError::PathTooLong { .. } | ApiError::NotASocket { .. } => None,
+    }
 }
 
 #[cfg(test)]

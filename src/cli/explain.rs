@@ -55,33 +55,25 @@ fn text(explanation: &Explanation) -> String {
 }
 
 fn layer(layer: &Layer) -> String {
-    let inputs: Vec<String> = layer
+    let inputs = layer
         .inputs
         .iter()
-        .map(|(name, value)| format!("{} {value}", escaped(name)))
+        .map(|(name, value)| format!("{} {value}", escaped(name)));
+    let threshold = layer.threshold.map(|threshold| format!("threshold {threshold}"));
+    let numbers: Vec<String> = inputs.chain(threshold).collect();
+    let atp = (layer.delta_uatp != 0).then(|| atp_change(layer.delta_uatp));
+    let trust = (layer.delta_trust_ppm != 0).then(|| format!("trust {:+} ppm", layer.delta_trust_ppm));
+    let changes: String = atp
+        .into_iter()
+        .chain(trust)
+        .map(|change| format!("  {change}"))
         .collect();
-    let threshold = layer
-        .threshold
-        .map(|threshold| format!("  threshold {threshold}"))
-        .unwrap_or_default();
-    let mut changes = vec![];
-    if layer.delta_uatp != 0 {
-        changes.push(atp_change(layer.delta_uatp));
-    }
-    if layer.delta_trust_ppm != 0 {
-        changes.push(format!("trust {:+} ppm", layer.delta_trust_ppm));
-    }
-    let changes = if changes.is_empty() {
-        String::new()
-    } else {
-        format!("  {}", changes.join(", "))
-    };
     format!(
-        "{} {}: {}{changes}\n    {}\n    {}{threshold}\n",
+        "{} {}: {}{changes}\n    {}\n    {}\n",
         layer.number,
         escaped(&layer.layer),
         escaped(&layer.outcome),
         escaped(&layer.sentence),
-        inputs.join("  "),
+        numbers.join("  "),
     )
 }

@@ -23,12 +23,14 @@ use crate::{
 pub struct WhoAmI {
     /// Its id.
     pub id: String,
-    /// Its name: as the running node says, or as it would start.
+    /// Its name: as the running node says, or as it is configured.
     pub name: String,
     /// The SHA-256 of its certificate.
     pub certificate_fingerprint: String,
     /// When its certificate expires.
     pub certificate_expires_ms: u64,
+    /// Whether the node is running.
+    pub running: bool,
 }
 
 /// Reads the key and shows who it belongs to.
@@ -44,29 +46,33 @@ pub async fn run(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
         let hint = "`cogmesh start` makes one at its first start; `--data-dir` names another place";
         return Err(Failure::new(Exit::Failed, message).hint(hint).into());
     };
+    // A running node knows its name for sure: it stands in its genesis entry, whatever the configuration says by now.
+    let running: Option<Status> = Client::new(data_dir).get("/v1/status").await.ok();
+    let name = match &running {
+        Some(status) => status.node.name.clone(),
+        None => config::name_in(data_dir, &config::host())?.to_string(),
+    };
     let certificate = NodeCertificate::self_signed(&identity)?;
     let who = WhoAmI {
         id: identity.node_id().to_text(),
-        name: name(data_dir).await?,
+        name,
         certificate_fingerprint: certificate.fingerprint(),
         certificate_expires_ms: EXPIRES_MS,
+        running: running.is_some(),
     };
     out.one(&who, text)?;
     Ok(Exit::Done.into())
 }
 
-/// A running node knows its name for sure: it stands in its genesis entry, whatever the configuration says by now.
-async fn name(data_dir: &Path) -> anyhow::Result<String> {
-    match Client::new(data_dir).get::<Status>("/v1/status").await {
-        Ok(status) => Ok(status.node.name),
-        Err(_) => Ok(config::name_in(data_dir, &config::host())?.to_string()),
-    }
-}
-
 fn text(who: &WhoAmI) -> String {
+    let source = if who.running {
+        ""
+    } else {
+        " (as configured; the node is not running)"
+    };
     fields(&[
         ("id", who.id.clone()),
-        ("name", escaped(&who.name)),
+        ("name", format!("{}{source}", escaped(&who.name))),
         ("certificate", format!("SHA-256 {}", who.certificate_fingerprint)),
         ("expires", time::shown(who.certificate_expires_ms)),
     ])

@@ -60,7 +60,7 @@ pub async fn run(handle: &Handle, out: &mut Out) -> anyhow::Result<()> {
         let (command, rest) = line
             .trim()
             .split_once(char::is_whitespace)
-            .unwrap_or((line.trim(), ""));
+            .unwrap_or_else(|| (line.trim(), ""));
         match command {
             "" => {}
             "quit" => return Ok(()),

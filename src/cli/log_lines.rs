@@ -1,16 +1,16 @@
 //! The log of a running node: each event as a line. What came from others is escaped.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::show::escaped;
 use crate::{
-    ledger::fold::Verdict,
-    log::NodeId,
+    ledger::{fold::Verdict, types::Millis},
+    log::{NodeId, NodeName},
     protocol::{
         input::{Address, Ended, EntryEvent, Event},
-        refusal::Refusal,
+        refusal::{Blame, Refusal},
     },
 };
 
@@ -20,7 +20,7 @@ pub async fn tell(mut events: Receiver<Arc<Event>>) {
         match events.recv().await {
             Ok(event) => line(&event),
             Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "the log could not keep up and misses events")
+                tracing::warn!(missed, "the log could not keep up and misses events");
             }
             Err(RecvError::Closed) => return,
         }
@@ -35,31 +35,47 @@ fn line(event: &Event) {
             name,
             address,
             dialled,
-        } => {
-            let how = if *dialled { "dialled" } else { "accepted" };
-            tracing::info!(peer = %name, id = %id.short(), %address, how, "peer verified");
-        }
+        } => peer_verified(id, name, address, *dialled),
         Event::PeerLost { id, why } => tracing::info!(id = %id.short(), why = %ended(why), "peer lost"),
-        Event::Refused { id, refusal } => refused(id.as_ref(), refusal),
-        Event::RefusedBy { id, refusal } => refused_by(id, refusal),
+        Event::LinkReplaced { id } => tracing::debug!(id = %id.short(), "second link to a peer closed"),
+        Event::Refused { id, refusal } => self::refusal(id.as_ref(), refusal, "refused a peer"),
+        Event::RefusedBy { id, refusal } => self::refusal(Some(id), refusal, "refused by a peer"),
+        Event::DialFailed { id, addresses, why } => dial_failed(id.as_ref(), addresses, why),
+        Event::Seen { id, source, ours } => {
+            tracing::debug!(id = %who(id.as_ref()), source = source.name(), ours, "heard of a node");
+        }
         Event::SegmentRefused { from, why } => {
             tracing::info!(from = %from.short(), why = %escaped(&why.to_string()), "entries refused");
+        }
+        Event::ClockSkew { author, ahead } => clock_skew(author, *ahead),
+        Event::OwnClockSkew { ahead } => own_clock_skew(*ahead),
+        Event::Divergence {
+            author,
+            peer,
+            seq,
+            ours,
+            theirs,
+        } => {
+            let what = "two nodes computed different accounts from one log; report it with the logs of both";
+            tracing::warn!(author = %author.short(), peer = %peer.short(), %seq, %ours, %theirs, "{what}");
+        }
+        Event::ForkSeen { author, seq } => {
+            tracing::warn!(author = %author.short(), %seq, "an author signed two different entries with one seq");
+        }
+        Event::NameTaken { id, name } => {
+            tracing::warn!(id = %id.short(), %name, "another node had that name first; this one is shown with its id");
+        }
+        Event::PeerBehind { id } => tracing::debug!(id = %id.short(), "a peer is behind and will catch up"),
+        Event::Wanted { from, author } => {
+            tracing::debug!(from = %from.short(), author = %author.short(), "asked for entries");
+        }
+        Event::Serving { to, author } => {
+            tracing::debug!(to = %to.short(), author = %author.short(), "sending entries that were asked for");
         }
         Event::HandshakeFailed { address, why } => {
             tracing::info!(%address, why = %escaped(why), "a connection came to nothing");
         }
-        Event::ClockSkew { .. }
-        | Event::OwnClockSkew { .. }
-        | Event::Divergence { .. }
-        | Event::ForkSeen { .. }
-        | Event::NameTaken { .. }
-        | Event::Trouble { .. } => warning(event),
-        Event::LinkReplaced { .. }
-        | Event::DialFailed { .. }
-        | Event::Seen { .. }
-        | Event::PeerBehind { .. }
-        | Event::Wanted { .. }
-        | Event::Serving { .. } => detail(event),
+        Event::Trouble { what } => tracing::warn!("{}", escaped(what)),
     }
 }
 
@@ -77,97 +93,45 @@ fn entry(entry: &EntryEvent) {
     }
 }
 
-/// Ends that are how the protocol works are told as details: every pair of nodes that dial each other has one.
-fn refused(id: Option<&NodeId>, refusal: &Refusal) {
-    let id = id.map_or_else(|| "unknown".to_owned(), NodeId::short);
-    let (code, remedy) = (refusal.code.name(), refusal.code.remedy());
+#[expect(clippy::fn_params_excessive_bools, reason = "the event has it so")]
+fn peer_verified(id: &NodeId, name: &NodeName, address: &SocketAddr, dialled: bool) {
+    let how = if dialled { "dialled" } else { "accepted" };
+    tracing::info!(peer = %name, id = %id.short(), %address, how, "peer verified");
+}
+
+/// Refusals that are nobody's fault are details: every pair of nodes that dial each other has one.
+fn refusal(id: Option<&NodeId>, refusal: &Refusal, what: &'static str) {
+    let (id, code, remedy) = (who(id), refusal.code.name(), refusal.code.remedy());
+    let why = escaped(&refusal.to_string());
     match refusal.code.blame() {
-        crate::protocol::refusal::Blame::Nobody => {
-            tracing::debug!(%id, code, why = %escaped(&refusal.to_string()), "link ended");
-        }
-        crate::protocol::refusal::Blame::Peer
-        | crate::protocol::refusal::Blame::Author
-        | crate::protocol::refusal::Blame::Ours => {
-            tracing::info!(%id, code, why = %escaped(&refusal.to_string()), remedy, "refused a peer");
-        }
+        Blame::Nobody => tracing::debug!(%id, code, %why, "{what}"),
+        Blame::Peer | Blame::Author | Blame::Ours => tracing::info!(%id, code, %why, remedy, "{what}"),
     }
 }
 
-fn refused_by(id: &NodeId, refusal: &Refusal) {
-    let (code, remedy) = (refusal.code.name(), refusal.code.remedy());
-    match refusal.code.blame() {
-        crate::protocol::refusal::Blame::Nobody => {
-            tracing::debug!(id = %id.short(), code, why = %escaped(&refusal.to_string()), "link ended by the peer");
-        }
-        crate::protocol::refusal::Blame::Peer
-        | crate::protocol::refusal::Blame::Author
-        | crate::protocol::refusal::Blame::Ours => {
-            tracing::info!(id = %id.short(), code, why = %escaped(&refusal.to_string()), remedy, "refused by a peer");
-        }
-    }
+fn dial_failed(id: Option<&NodeId>, addresses: &[Address], why: &str) {
+    let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
+    let addresses = escaped(&addresses.join(", "));
+    tracing::debug!(id = %who(id), %addresses, why = %escaped(why), "dialling led nowhere");
 }
 
-fn warning(event: &Event) {
-    match event {
-        Event::ClockSkew { author, ahead } => tracing::warn!(
-            author = %author.short(),
-            ahead_ms = ahead.0,
-            "an author's clock is ahead of this node's: its entries wait; check both clocks"
-        ),
-        Event::OwnClockSkew { ahead } => tracing::warn!(
-            ahead_ms = ahead.0,
-            "this node's clock is ahead of its peers': it writes with theirs; set the clock"
-        ),
-        Event::Divergence {
-            author,
-            peer,
-            seq,
-            ours,
-            theirs,
-        } => tracing::warn!(
-            author = %author.short(),
-            peer = %peer.short(),
-            %seq,
-            %ours,
-            %theirs,
-            "two nodes computed different accounts from one log; report it with the logs of both"
-        ),
-        Event::ForkSeen { author, seq } => tracing::warn!(
-            author = %author.short(),
-            %seq,
-            "an author signed two different entries with one seq"
-        ),
-        Event::NameTaken { id, name } => tracing::warn!(
-            id = %id.short(),
-            %name,
-            "another node has that name already; this one is shown with its id"
-        ),
-        Event::Trouble { what } => tracing::warn!("{}", escaped(what)),
-        other => tracing::warn!("{}", escaped(&format!("{other:?}"))),
-    }
+fn clock_skew(author: &NodeId, ahead: Millis) {
+    tracing::warn!(
+        author = %author.short(),
+        ahead_ms = ahead.0,
+        "an author's clock is ahead of this node's: its entries wait; check both clocks"
+    );
 }
 
-fn detail(event: &Event) {
-    match event {
-        Event::LinkReplaced { id } => tracing::debug!(id = %id.short(), "second link to a peer closed"),
-        Event::DialFailed { id, addresses, why } => {
-            let id = id.map_or_else(|| "unknown".to_owned(), |id| id.short());
-            let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
-            tracing::debug!(%id, addresses = %addresses.join(", "), why = %escaped(why), "dialling led nowhere");
-        }
-        Event::Seen { id, source, ours } => {
-            let id = id.map_or_else(|| "unknown".to_owned(), |id| id.short());
-            tracing::debug!(%id, source = source.name(), ours, "heard of a node");
-        }
-        Event::PeerBehind { id } => tracing::debug!(id = %id.short(), "a peer is behind and will catch up"),
-        Event::Wanted { from, author } => {
-            tracing::debug!(from = %from.short(), author = %author.short(), "asked for entries");
-        }
-        Event::Serving { to, author } => {
-            tracing::debug!(to = %to.short(), author = %author.short(), "sending entries that were asked for");
-        }
-        other => tracing::debug!("{}", escaped(&format!("{other:?}"))),
-    }
+fn own_clock_skew(ahead: Millis) {
+    tracing::warn!(
+        ahead_ms = ahead.0,
+        "this node's clock is ahead of its peers': it writes with theirs; set the clock"
+    );
+}
+
+fn who(id: Option<&NodeId>) -> String {
+    id.map_or_else(|| "unknown".to_owned(), NodeId::short)
 }
 
 fn ended(why: &Ended) -> String {

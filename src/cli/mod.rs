@@ -41,7 +41,7 @@ use self::{
     args::{Cli, Command, Common},
     client::Client,
     exit::{Exit, Failure},
-    show::Show,
+    show::{Form, Show},
 };
 
 /// How long tasks that block may take once a command is done; a read of standard input may never end.
@@ -119,7 +119,8 @@ fn wait_for(
 }
 
 fn out(common: &Common) -> Out {
-    Show::new(BufWriter::new(io::stdout().lock()), common.json)
+    let form = if common.json { Form::Json } else { Form::Text };
+    Show::new(BufWriter::new(io::stdout().lock()), form)
 }
 
 /// Where the node's files are: as typed, or where the system keeps a user's data.

@@ -13,23 +13,32 @@ use crate::ledger::types::{MicroAtp, Ppm};
 /// Characters of an id that are shown where there is no room for the whole.
 const SHORT_CHARS: usize = 8;
 
+/// For whom results are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// People.
+    Text,
+    /// Programs: one object, or one object a line.
+    Json,
+}
+
 /// Where results go, and in which form.
 #[derive(Debug)]
 pub struct Show<W> {
     out: W,
-    json: bool,
+    form: Form,
 }
 
 impl<W: Write> Show<W> {
-    /// Results go to `out`, as JSON lines where `json` says so.
-    pub const fn new(out: W, json: bool) -> Self {
-        Self { out, json }
+    /// Results go to `out`.
+    pub const fn new(out: W, form: Form) -> Self {
+        Self { out, form }
     }
 
-    /// Whether results are shown as JSON.
+    /// For whom results are.
     #[must_use]
-    pub const fn is_json(&self) -> bool {
-        self.json
+    pub const fn form(&self) -> Form {
+        self.form
     }
 
     /// Shows a text that is for people only.
@@ -46,7 +55,10 @@ impl<W: Write> Show<W> {
     /// # Errors
     /// Where it can't be written.
     pub fn one<T: Serialize>(&mut self, value: &T, text: impl FnOnce(&T) -> String) -> io::Result<()> {
-        let shown = if self.json { json_line(value)? } else { text(value) };
+        let shown = match self.form {
+            Form::Text => text(value),
+            Form::Json => json_line(value)?,
+        };
         self.out.write_all(shown.as_bytes())?;
         self.out.flush()
     }
@@ -56,12 +68,13 @@ impl<W: Write> Show<W> {
     /// # Errors
     /// Where it can't be written.
     pub fn list<T: Serialize>(&mut self, values: &[T], text: impl FnOnce(&[T]) -> String) -> io::Result<()> {
-        if self.json {
-            for value in values {
-                self.out.write_all(json_line(value)?.as_bytes())?;
+        match self.form {
+            Form::Text => self.out.write_all(text(values).as_bytes())?,
+            Form::Json => {
+                for value in values {
+                    self.out.write_all(json_line(value)?.as_bytes())?;
+                }
             }
-        } else {
-            self.out.write_all(text(values).as_bytes())?;
         }
         self.out.flush()
     }

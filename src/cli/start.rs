@@ -22,7 +22,7 @@ use super::{
     config,
     exit::{Exit, Failure},
     interactive, log_lines,
-    show::escaped,
+    show::{Form, escaped},
 };
 use crate::{
     api::{self, Api},
@@ -50,6 +50,8 @@ pub async fn run(args: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) ->
     let machine = Machine::find(Path::new("/"));
     let run = config::resolve(args, data_dir, &machine, &config::host())?;
     log_to_stderr(run.log_format, verbose)?;
+    // Before a key and a store are made in a place where the node can't run.
+    api::socket::path_in(data_dir)?;
     tell_machine(&machine);
     // Before anything takes time, so that no signal is lost.
     let mut signals = Signals::listen()?;
@@ -68,7 +70,8 @@ pub async fn run(args: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) ->
         }
     };
     tell_ready(&handle, run.log_format, &mut out)?;
-    let ran = until_asked(&handle, &mut signals, run.interactive, &mut out).await;
+    let user = run.interactive.then_some(&mut out);
+    let ran = until_asked(&handle, &mut signals, user).await;
     let stopped = stop(handle, api, &mut signals).await;
     // The events end with the last handle; what is told by then is told.
     let _late = timeout(LAST_LINES_MAX, telling).await;
@@ -77,17 +80,12 @@ pub async fn run(args: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) ->
 }
 
 /// Ends well where somebody asked, and with the reason where the node ended by itself.
-async fn until_asked(
-    handle: &Handle,
-    signals: &mut Signals,
-    is_interactive: bool,
-    out: &mut Out,
-) -> anyhow::Result<()> {
+async fn until_asked(handle: &Handle, signals: &mut Signals, user: Option<&mut Out>) -> anyhow::Result<()> {
     let user = async {
-        if is_interactive {
-            return interactive::run(handle, out).await;
+        match user {
+            Some(out) => interactive::run(handle, out).await,
+            None => std::future::pending().await,
         }
-        std::future::pending().await
     };
     tokio::select! {
         () = signals.next() => Ok(()),
@@ -97,6 +95,7 @@ async fn until_asked(
 }
 
 async fn stop(handle: Handle, api: Api, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    tracing::info!("stopping");
     handle.stop();
     let stopping = async { tokio::join!(handle.stopped(), api.stop()).0 };
     tokio::select! {
@@ -152,7 +151,7 @@ fn tell_ready(handle: &Handle, log_format: LogFormat, out: &mut Out) -> anyhow::
         }
         LogFormat::Json => tracing::info!(%name, %id, listen = %shown, "listens"),
     }
-    if out.is_json() {
+    if out.form() == Form::Json {
         let ready = Ready {
             id: about.id.to_text(),
             name: name.to_string(),

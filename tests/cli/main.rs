@@ -1,0 +1,11 @@
+//! The command line as its users meet it: the real binary, its exit codes, and what it prints.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests end the test"
+)]
+
+mod offline;
+mod running;
+mod support;
