@@ -60,6 +60,8 @@ fn main() -> ExitCode {
 fn join(lab: &Lab, trial: usize) -> Duration {
     let dir = lab.dir().join(format!("trial-{trial}"));
     let nodes: Vec<Node> = TRIO.iter().map(|host| lab.node_in(host, &dir.join(host), &[])).collect();
-    wait_until("everyone lists everyone", || nodes.iter().all(|node| node.verified().len() == TRIO.len() - 1));
+    wait_until("everyone lists everyone", || {
+        nodes.iter().all(|node| node.verified().len() == TRIO.len() - 1)
+    });
     nodes.last().unwrap().started.elapsed()
 }

@@ -24,20 +24,8 @@ const FEDERATION: FederationId = FederationId([5; 32]);
 
 fn heads(count: usize) -> BalanceFrame {
     let author = Identity::from_seed(&[7; 32]).unwrap().node_id();
-    let head = Head {
-        author,
-        seq: Seq(1),
-        hash: Hash([1; 32]),
-        signature: Signature([2; 64]),
-    };
-    BalanceFrame::Heads(vec![
-        HeadReport {
-            head,
-            balance: MicroAtp(3),
-            digest: [4; 32]
-        };
-        count
-    ])
+    let head = Head { author, seq: Seq(1), hash: Hash([1; 32]), signature: Signature([2; 64]) };
+    BalanceFrame::Heads(vec![HeadReport { head, balance: MicroAtp(3), digest: [4; 32] }; count])
 }
 
 /// A genesis entry and that many thoughts of 240 bytes.
@@ -59,10 +47,7 @@ fn segment(thoughts: usize) -> Verified<Segment> {
     };
     let mut entries = vec![Entry::new(&FEDERATION, header.clone(), None)];
     for number in 0..thoughts {
-        let content = format!(
-            "thought {number}: {}",
-            "networks remember what members forget ".repeat(6)
-        );
+        let content = format!("thought {number}: {}", "networks remember what members forget ".repeat(6));
         header.seq = header.seq.next();
         header.prev = entries.last().unwrap().hash();
         header.body = Body::Thought(Thought::new("main".parse().unwrap(), Mode::Exploring, &content));
@@ -85,11 +70,7 @@ fn framing(c: &mut Criterion) {
         let segment = segment(thoughts);
         let bytes = wire::encode_segment(&segment).unwrap();
         let (_, body) = bytes.split_at(wire::LENGTH_BYTES);
-        let rules = Rules {
-            federation: FEDERATION,
-            pow_bits: 0,
-            content_bytes_max: 10_000,
-        };
+        let rules = Rules { federation: FEDERATION, pow_bits: 0, content_bytes_max: 10_000 };
         let mut group = c.benchmark_group(format!("segment of {thoughts} thoughts"));
         group.throughput(Throughput::Elements(thoughts as u64));
         group.bench_function("encode", |b| b.iter(|| wire::encode_segment(black_box(&segment))));

@@ -124,10 +124,7 @@ async fn segments(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(
     while let Some(bytes) = frames.next().await? {
         let event = match wire::decode_segment(&bytes, &shared.rules.federation) {
             Ok(segment) => match verify(shared, segment).await? {
-                Ok(segment) => NetEvent::Heard {
-                    link: link.id,
-                    segment,
-                },
+                Ok(segment) => NetEvent::Heard { link: link.id, segment },
                 Err(fault) => NetEvent::HeardWrong { link: link.id, fault },
             },
             Err(WireFault::Segment(fault)) => NetEvent::HeardWrong { link: link.id, fault },
@@ -220,11 +217,7 @@ pub(super) async fn stopped(shared: &Shared, link: &Link, stopped: Stopped) {
         Stopped::Broke => {}
         Stopped::Violated(refusal) => {
             shared
-                .tell(NetEvent::Violated {
-                    link: link.id,
-                    node: link.node,
-                    refusal: refusal.clone(),
-                })
+                .tell(NetEvent::Violated { link: link.id, node: link.node, refusal: refusal.clone() })
                 .await;
             link.part(refusal, Manner::AtOnce);
         }
@@ -232,16 +225,9 @@ pub(super) async fn stopped(shared: &Shared, link: &Link, stopped: Stopped) {
 }
 
 async fn tell(shared: &Shared, event: NetEvent) -> Result<(), End> {
-    if shared.tell(event).await {
-        Ok(())
-    } else {
-        Err(End::Inbox)
-    }
+    if shared.tell(event).await { Ok(()) } else { Err(End::Inbox) }
 }
 
 fn unknown(number: u8, way: &str) -> Stopped {
-    Stopped::Violated(Refusal::about(
-        RefusalCode::UnknownKind,
-        format!("a stream of kind {number}, {way}"),
-    ))
+    Stopped::Violated(Refusal::about(RefusalCode::UnknownKind, format!("a stream of kind {number}, {way}")))
 }

@@ -34,11 +34,7 @@ pub(super) enum Stopped {
 
 impl Frames {
     pub(super) fn new(stream: RecvStream, patience: Duration) -> Self {
-        Self {
-            stream,
-            buffer: BytesMut::new(),
-            patience,
-        }
+        Self { stream, buffer: BytesMut::new(), patience }
     }
 
     /// The byte that names the stream's kind; it must come at once.
@@ -105,10 +101,7 @@ impl Frames {
         let length = usize::try_from(claimed).unwrap_or(usize::MAX);
         if length > FRAME_BYTES_MAX {
             let about = format!("{claimed} bytes, {FRAME_BYTES_MAX} allowed");
-            return Err(Stopped::Violated(Refusal::about(
-                RefusalCode::FrameTooLarge,
-                about,
-            )));
+            return Err(Stopped::Violated(Refusal::about(RefusalCode::FrameTooLarge, about)));
         }
         if self.buffer.len() < LENGTH_BYTES + length {
             return Ok(None);

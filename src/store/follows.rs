@@ -20,21 +20,13 @@ pub(super) fn check(
     for judged in entries {
         let (of, found) = (judged.entry.author(), judged.entry.seq());
         if of != author || found != wanted {
-            return Err(StoreError::DoesNotFollow {
-                author: of,
-                found,
-                wanted,
-            });
+            return Err(StoreError::DoesNotFollow { author: of, found, wanted });
         }
         wanted = wanted.next();
     }
     let found = book.seq().next();
     if entries.is_empty() || found != wanted {
-        return Err(StoreError::DoesNotFollow {
-            author,
-            found,
-            wanted,
-        });
+        return Err(StoreError::DoesNotFollow { author, found, wanted });
     }
     Ok(())
 }

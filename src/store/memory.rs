@@ -44,13 +44,8 @@ impl MemoryStore {
     /// A copy of what it holds now, for a restart or a restored backup.
     #[must_use]
     pub fn copy(&self) -> Self {
-        let kept = Kept {
-            fails: false,
-            ..self.lock().clone()
-        };
-        Self {
-            kept: Mutex::new(kept),
-        }
+        let kept = Kept { fails: false, ..self.lock().clone() };
+        Self { kept: Mutex::new(kept) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -62,11 +57,7 @@ impl MemoryStore {
 impl Kept {
     fn keep(&mut self, record: &Record) {
         match record {
-            Record::Entries {
-                author,
-                entries,
-                book,
-            } => {
+            Record::Entries { author, entries, book } => {
                 for judged in entries {
                     let seq = judged.entry.seq();
                     let signature = book.signature.filter(|_| seq == book.seq());
@@ -93,11 +84,7 @@ impl Kept {
         let mut after: BTreeMap<NodeId, Seq> = BTreeMap::new();
         for record in records {
             match record {
-                Record::Entries {
-                    author,
-                    entries,
-                    book,
-                } => {
+                Record::Entries { author, entries, book } => {
                     let stored = || self.books.authors.get(author).map(AuthorBook::seq);
                     let last = after.get(author).copied().or_else(stored);
                     follows::check(*author, last, entries, book)?;
@@ -172,10 +159,8 @@ impl Store for MemoryStore {
         let kept = self.lock();
         let mut bytes = 0_usize;
         let mut entries = vec![];
-        for (judged, signature) in kept
-            .log
-            .range((author, from)..=(author, Seq(u64::MAX)))
-            .map(|(_, kept)| kept)
+        for (judged, signature) in
+            kept.log.range((author, from)..=(author, Seq(u64::MAX))).map(|(_, kept)| kept)
         {
             bytes = bytes.saturating_add(judged.entry.byte_len());
             if !entries.is_empty() && (bytes > bytes_max || entries.len() >= ENTRIES_MAX) {
@@ -193,10 +178,7 @@ impl Store for MemoryStore {
     fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError> {
         let kept = self.lock();
         let fits = |row: &ThoughtRow| {
-            query
-                .session
-                .as_ref()
-                .is_none_or(|session| row.session == *session)
+            query.session.as_ref().is_none_or(|session| row.session == *session)
                 && query.author.is_none_or(|author| row.author == author)
                 && query.since.is_none_or(|since| row.time >= since)
         };
@@ -207,19 +189,14 @@ impl Store for MemoryStore {
             .filter(fits)
             .collect();
         rows.sort_by_key(|row| (row.time, row.author, row.seq));
-        let surplus = rows
-            .len()
-            .saturating_sub(usize::try_from(query.limit.min(THOUGHTS_MAX)).unwrap_or(usize::MAX));
+        let surplus =
+            rows.len().saturating_sub(usize::try_from(query.limit.min(THOUGHTS_MAX)).unwrap_or(usize::MAX));
         Ok(rows.split_off(surplus))
     }
 
     fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
         let mut rates = Rates::default();
-        for (judged, _) in self
-            .lock()
-            .log
-            .values()
-            .filter(|(judged, _)| judged.entry.header().time >= since)
+        for (judged, _) in self.lock().log.values().filter(|(judged, _)| judged.entry.header().time >= since)
         {
             match judged.thought.as_ref().map(|thought| thought.verdict) {
                 Some(Verdict::Accepted { reward }) if reward.0 > 0 => rates.rewards += 1,

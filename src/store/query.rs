@@ -30,12 +30,7 @@ pub struct ThoughtQuery {
 impl Default for ThoughtQuery {
     /// The last hundred.
     fn default() -> Self {
-        Self {
-            session: None,
-            author: None,
-            since: None,
-            limit: 100,
-        }
+        Self { session: None, author: None, since: None, limit: 100 }
     }
 }
 

@@ -79,11 +79,7 @@ impl Writer {
         let waiting = Arc::new(Waiting::default());
         let counted = Arc::clone(&waiting);
         let thread = thread::spawn(move || write(&*store, own, &groups, &counted, done));
-        Self {
-            queue,
-            waiting,
-            thread,
-        }
+        Self { queue, waiting, thread }
     }
 
     /// Takes records that are to be committed together. Never blocks.
@@ -99,9 +95,7 @@ impl Writer {
         self.waiting.add(bytes);
         self.queue
             .send(Group { records, bytes })
-            .map_err(|mpsc::SendError(group)| WriterFull {
-                records: group.records,
-            })
+            .map_err(|mpsc::SendError(group)| WriterFull { records: group.records })
     }
 
     /// Commits what waits and ends the thread. Blocks. A commit that failed was told to `done`, and is no error here.
@@ -143,10 +137,7 @@ fn write(
     while let Ok(first) = groups.recv() {
         let records = take(first, groups, waiting);
         match store.commit(&records) {
-            Ok(()) => done(Ok(Committed {
-                records: records.len(),
-                own_through: own_through(&records, own),
-            })),
+            Ok(()) => done(Ok(Committed { records: records.len(), own_through: own_through(&records, own) })),
             Err(error) => {
                 // Nothing later may be written: it would build on what is not there.
                 done(Err(error));
@@ -158,10 +149,7 @@ fn write(
 
 /// The records of `first` and of what waits behind it, as far as one transaction takes them.
 fn take(first: Group, groups: &mpsc::Receiver<Group>, waiting: &Waiting) -> Vec<Record> {
-    let Group {
-        mut records,
-        mut bytes,
-    } = first;
+    let Group { mut records, mut bytes } = first;
     waiting.remove(bytes);
     while records.len() < RECORDS_PER_COMMIT_MAX
         && bytes < BYTES_PER_COMMIT_MAX
@@ -176,11 +164,9 @@ fn take(first: Group, groups: &mpsc::Receiver<Group>, waiting: &Waiting) -> Vec<
 
 fn record_bytes(record: &Record) -> usize {
     match record {
-        Record::Entries { entries, .. } => entries
-            .iter()
-            .map(|judged| judged.entry.byte_len())
-            .sum::<usize>()
-            .saturating_add(RECORD_BYTES),
+        Record::Entries { entries, .. } => {
+            entries.iter().map(|judged| judged.entry.byte_len()).sum::<usize>().saturating_add(RECORD_BYTES)
+        }
         Record::Submission { .. } | Record::Peer { .. } | Record::NewestTime(_) => RECORD_BYTES,
     }
 }

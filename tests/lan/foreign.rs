@@ -8,12 +8,7 @@ use super::lab::{Lab, Node, beside, foreign_python, skip, wait_until};
 
 fn stranger(lab: &Lab, host: &str, words: &[&str]) -> Option<Value> {
     let python = foreign_python()?;
-    let output = lab
-        .command(host, python)
-        .arg(beside("quic_stranger.py"))
-        .args(words)
-        .output()
-        .unwrap();
+    let output = lab.command(host, python).arg(beside("quic_stranger.py")).args(words).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
     Some(serde_json::from_str(&text).unwrap_or_else(|_| panic!("{words:?}: {text} {trouble}")))
@@ -31,30 +26,20 @@ fn the_zeroconf_package_sees_the_service_with_its_address_port_and_txt() {
     let Some(python) = foreign_python() else { return };
     let node = lab.node("legion");
     listening(&node);
-    let output = lab
-        .command("thor", python)
-        .arg(beside("zeroconf_browse.py"))
-        .output()
-        .unwrap();
+    let output = lab.command("thor", python).arg(beside("zeroconf_browse.py")).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let service: Value = serde_json::from_str(text.trim())
         .unwrap_or_else(|_| panic!("{text} {}", String::from_utf8_lossy(&output.stderr)));
     let status = node.get("/v1/status").unwrap();
     let id = status["node"]["id"].as_str().unwrap();
-    assert_eq!(
-        service["name"],
-        format!("legion-{}._cogmesh._udp.local.", &id[..8])
-    );
+    assert_eq!(service["name"], format!("legion-{}._cogmesh._udp.local.", &id[..8]));
     assert_eq!(service["server"], format!("{}.local.", &id[..8]));
     assert_eq!(service["port"], 8888);
     assert_eq!(service["txt"]["v"], "1");
     assert_eq!(service["txt"]["id"], id);
     let federation = status["node"]["federation"]["id"].as_str().unwrap();
     assert_eq!(service["txt"]["fed"], federation[..16]);
-    assert!(
-        service["addresses"].to_string().contains("10.77.0.1"),
-        "{service}"
-    );
+    assert!(service["addresses"].to_string().contains("10.77.0.1"), "{service}");
 }
 
 #[test]
@@ -62,10 +47,7 @@ fn avahi_sees_the_service_beside_a_node_that_shares_its_port() {
     let Some(lab) = Lab::start(&["--hosts", "legion,thor"]) else {
         return;
     };
-    if !["avahi-daemon", "avahi-browse", "dbus-daemon"]
-        .iter()
-        .all(|tool| installed(tool))
-    {
+    if !["avahi-daemon", "avahi-browse", "dbus-daemon"].iter().all(|tool| installed(tool)) {
         return skip("avahi-daemon, avahi-utils or dbus is missing; run `scripts/install-test-tools`");
     }
     let node = lab.node("legion");
@@ -73,11 +55,7 @@ fn avahi_sees_the_service_beside_a_node_that_shares_its_port() {
     let beside_avahi = lab.node("thor");
     listening(&node);
     listening(&beside_avahi);
-    let output = lab
-        .command("thor", beside("avahi_browse.sh"))
-        .arg("legion")
-        .output()
-        .unwrap();
+    let output = lab.command("thor", beside("avahi_browse.sh")).arg("legion").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let found = text.lines().any(|line| {
         line.starts_with('=')
@@ -98,9 +76,7 @@ fn a_foreign_quic_client_gets_no_further_than_it_may_and_harms_nobody() {
         return;
     }
     let (legion, thor) = (lab.node("legion"), lab.node("thor"));
-    wait_until("legion and thor met", || {
-        legion.verified() == ["thor"] && thor.verified() == ["legion"]
-    });
+    wait_until("legion and thor met", || legion.verified() == ["thor"] && thor.verified() == ["legion"]);
     let target = ["10.77.0.1", "8888"];
     let ask = |mode: &[&str]| stranger(&lab, "sprout", &[&target, mode].concat()).unwrap();
 
@@ -116,11 +92,7 @@ fn a_foreign_quic_client_gets_no_further_than_it_may_and_harms_nobody() {
     assert_eq!(silent["error_code"], 12, "handshake_timeout: {silent}");
 
     let other = ask(&["--alpn", "http/1"]);
-    assert_eq!(
-        other["error_code"],
-        0x100 + 120,
-        "no_application_protocol: {other}"
-    );
+    assert_eq!(other["error_code"], 0x100 + 120, "no_application_protocol: {other}");
 
     let garbage = ask(&["--garbage"]);
     assert_eq!(garbage["error_code"], 15, "malformed: {garbage}");
@@ -128,16 +100,10 @@ fn a_foreign_quic_client_gets_no_further_than_it_may_and_harms_nobody() {
     assert_eq!(too_long["error_code"], 16, "frame_too_large: {too_long}");
 
     let status = legion.get("/v1/status").unwrap();
-    for counter in [
-        "handshakes_failed",
-        "refused_handshake_timeout",
-        "refused_malformed",
-        "refused_frame_too_large",
-    ] {
-        assert!(
-            status["counters"][counter].as_u64() >= Some(1),
-            "{counter}: {status}"
-        );
+    for counter in
+        ["handshakes_failed", "refused_handshake_timeout", "refused_malformed", "refused_frame_too_large"]
+    {
+        assert!(status["counters"][counter].as_u64() >= Some(1), "{counter}: {status}");
     }
     assert_eq!(legion.verified(), ["thor"], "without harm to the others");
     assert!(legion.started.elapsed() > Duration::from_secs(5));
@@ -146,7 +112,5 @@ fn a_foreign_quic_client_gets_no_further_than_it_may_and_harms_nobody() {
 
 fn installed(tool: &str) -> bool {
     let folders = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    folders
-        .split(':')
-        .any(|folder| std::path::Path::new(folder).join(tool).exists())
+    folders.split(':').any(|folder| std::path::Path::new(folder).join(tool).exists())
 }

@@ -41,32 +41,17 @@ impl Lab {
             .spawn()
             .unwrap();
         let mut said = String::new();
-        BufReader::new(holder.stdout.take().unwrap())
-            .read_line(&mut said)
-            .unwrap();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
         if said.trim() != "ready" {
             let mut why = String::new();
             holder.stderr.take().unwrap().read_to_string(&mut why).unwrap();
             holder.wait().unwrap();
-            skip(&format!(
-                "no LAN of network namespaces can be made here: {}",
-                why.trim()
-            ));
+            skip(&format!("no LAN of network namespaces can be made here: {}", why.trim()));
             return None;
         }
         let children = format!("/proc/{0}/task/{0}/children", holder.id());
-        let first = fs::read_to_string(children)
-            .unwrap()
-            .split_whitespace()
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
-        Some(Self {
-            holder,
-            first,
-            dir: tempfile::tempdir().unwrap(),
-        })
+        let first = fs::read_to_string(children).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        Some(Self { holder, first, dir: tempfile::tempdir().unwrap() })
     }
 
     /// Works on the LAN: `lab.lan(&["cut", "thor"])`.
@@ -76,11 +61,7 @@ impl Lab {
             .args(words)
             .output()
             .unwrap();
-        assert!(
-            output.status.success(),
-            "lan-lab {words:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "lan-lab {words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -130,12 +111,7 @@ impl Lab {
             .stderr(log)
             .spawn()
             .unwrap();
-        Node {
-            host: host.to_owned(),
-            child,
-            data_dir: data_dir.to_owned(),
-            started: Instant::now(),
-        }
+        Node { host: host.to_owned(), child, data_dir: data_dir.to_owned(), started: Instant::now() }
     }
 
     /// What the nodes of a host wrote to standard error.
@@ -170,11 +146,7 @@ impl Node {
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         let mut socket = UnixStream::connect(self.data_dir.join("api.sock")).ok()?;
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(
-            socket,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )
-        .ok()?;
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -184,12 +156,7 @@ impl Node {
 
     /// Runs a command of the command line against it.
     pub(crate) fn cli(&self, words: &[&str]) -> Output {
-        Command::new(cogmesh())
-            .arg("--data-dir")
-            .arg(&self.data_dir)
-            .args(words)
-            .output()
-            .unwrap()
+        Command::new(cogmesh()).arg("--data-dir").arg(&self.data_dir).args(words).output().unwrap()
     }
 
     /// The names of the peers that it lists as verified, sorted.
@@ -239,18 +206,8 @@ impl Node {
     pub(crate) fn terminate(&mut self) -> Duration {
         let asked = Instant::now();
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        assert!(
-            self.child.wait().unwrap().success(),
-            "{} ends with success",
-            self.host
-        );
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "{} ends with success", self.host);
         asked.elapsed()
     }
 }

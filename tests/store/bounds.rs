@@ -6,10 +6,7 @@ use super::*;
 fn refuses(store: &dyn Store, records: &[Record], why: &str) {
     let before = store.load().unwrap();
     let error = store.commit(records).unwrap_err();
-    assert!(
-        matches!(error, StoreError::DoesNotFollow { .. }),
-        "{why}: {error:?}"
-    );
+    assert!(matches!(error, StoreError::DoesNotFollow { .. }), "{why}: {error:?}");
     assert_eq!(store.load().unwrap(), before, "{why}");
 }
 
@@ -20,23 +17,11 @@ fn a_commit_that_fails_leaves_nothing_behind() {
         let genesis = one.next("");
         let [first, second, third] = [1, 2, 3].map(|number| one.next(&good(number)));
         let time = Record::NewestTime(Millis(START));
-        refuses(
-            store,
-            std::slice::from_ref(&first),
-            "a log begins with its genesis entry",
-        );
+        refuses(store, std::slice::from_ref(&first), "a log begins with its genesis entry");
         store.commit(std::slice::from_ref(&genesis)).unwrap();
-        refuses(
-            store,
-            &[time.clone(), first.clone(), genesis],
-            "one seq is written once",
-        );
+        refuses(store, &[time.clone(), first.clone(), genesis], "one seq is written once");
         refuses(store, &[other.next(""), second.clone()], "no seq is left out");
-        refuses(
-            store,
-            &[first.clone(), time, third.clone()],
-            "nor between two records",
-        );
+        refuses(store, &[first.clone(), time, third.clone()], "nor between two records");
         assert_eq!(store.entries(one.id, Seq(1), 1_000).unwrap(), []);
         assert_eq!(store.load().unwrap().newest_time, Millis::ZERO);
         store.commit(&[first, second, third]).unwrap();
@@ -53,23 +38,11 @@ fn a_record_whose_book_or_author_does_not_fit_its_entries_is_refused() {
         let (Record::Entries { entries, .. }, Record::Entries { author, book, .. }) = (first, second) else {
             unreachable!()
         };
-        let ahead = Record::Entries {
-            author,
-            entries: entries.clone(),
-            book: book.clone(),
-        };
+        let ahead = Record::Entries { author, entries: entries.clone(), book: book.clone() };
         refuses(store, &[ahead], "the book is an entry ahead");
-        let empty = Record::Entries {
-            author,
-            entries: vec![],
-            book: book.clone(),
-        };
+        let empty = Record::Entries { author, entries: vec![], book: book.clone() };
         refuses(store, &[empty], "there is no entry");
-        let strange = Record::Entries {
-            author: Author::new(2).id,
-            entries,
-            book,
-        };
+        let strange = Record::Entries { author: Author::new(2).id, entries, book };
         refuses(store, &[strange], "the entries are another author's");
     });
 }
@@ -81,19 +54,11 @@ fn entries_of_one_record_carry_the_signature_on_the_last_of_them_only() {
         let mut all = vec![];
         let mut last = None;
         for number in 0..5 {
-            let Record::Entries { entries, book, .. } = author.next(&good(number)) else {
-                unreachable!()
-            };
+            let Record::Entries { entries, book, .. } = author.next(&good(number)) else { unreachable!() };
             all.extend(entries);
             last = Some(book);
         }
-        store
-            .commit(&[Record::Entries {
-                author: author.id,
-                entries: all,
-                book: last.unwrap(),
-            }])
-            .unwrap();
+        store.commit(&[Record::Entries { author: author.id, entries: all, book: last.unwrap() }]).unwrap();
         let signed: Vec<bool> = store
             .entries(author.id, Seq::GENESIS, usize::MAX)
             .unwrap()
@@ -103,11 +68,7 @@ fn entries_of_one_record_carry_the_signature_on_the_last_of_them_only() {
         assert_eq!(signed, [false, false, false, false, true]);
         let from_the_third = store.entries(author.id, Seq(2), usize::MAX).unwrap();
         assert_eq!(from_the_third.len(), 3);
-        assert_eq!(
-            store.entries(author.id, Seq(2), 0).unwrap(),
-            from_the_third[..1],
-            "one at least"
-        );
+        assert_eq!(store.entries(author.id, Seq(2), 0).unwrap(), from_the_third[..1], "one at least");
     });
 }
 
@@ -118,9 +79,7 @@ fn the_last_submission_keys_are_remembered_and_the_oldest_forgotten() {
             key: format!("key {number}"),
             recorded: Recorded {
                 seq: Seq(u64::try_from(number).unwrap()),
-                verdict: Verdict::Accepted {
-                    reward: MicroAtp::ZERO,
-                },
+                verdict: Verdict::Accepted { reward: MicroAtp::ZERO },
                 coherence: Ppm::ONE,
                 delta: MicroAtp::ZERO,
                 balance: MicroAtp::ZERO,
@@ -129,25 +88,11 @@ fn the_last_submission_keys_are_remembered_and_the_oldest_forgotten() {
         };
         let records: Vec<Record> = (0..SUBMISSION_KEYS_MAX).map(submission).collect();
         store.commit(&records).unwrap();
-        store
-            .commit(&[
-                submission(SUBMISSION_KEYS_MAX),
-                submission(SUBMISSION_KEYS_MAX + 1),
-            ])
-            .unwrap();
-        let kept: Vec<String> = store
-            .load()
-            .unwrap()
-            .submissions
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect();
+        store.commit(&[submission(SUBMISSION_KEYS_MAX), submission(SUBMISSION_KEYS_MAX + 1)]).unwrap();
+        let kept: Vec<String> = store.load().unwrap().submissions.into_iter().map(|(key, _)| key).collect();
         assert_eq!(kept.len(), SUBMISSION_KEYS_MAX);
         assert_eq!(kept[0], "key 2");
-        assert_eq!(
-            kept[SUBMISSION_KEYS_MAX - 1],
-            format!("key {}", SUBMISSION_KEYS_MAX + 1)
-        );
+        assert_eq!(kept[SUBMISSION_KEYS_MAX - 1], format!("key {}", SUBMISSION_KEYS_MAX + 1));
     });
 }
 
@@ -158,24 +103,14 @@ fn the_peers_that_were_connected_last_are_remembered() {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&number.to_be_bytes());
             let seen = Millis(START + u64::try_from(number).unwrap());
-            let peer = KnownPeer {
-                name: "thor".parse().unwrap(),
-                addresses: vec![],
-                seen,
-            };
-            Record::Peer {
-                id: NodeId::from_stored(id),
-                peer,
-            }
+            let peer = KnownPeer { name: "thor".parse().unwrap(), addresses: vec![], seen };
+            Record::Peer { id: NodeId::from_stored(id), peer }
         };
         let records: Vec<Record> = (0..PEERS_MAX + 3).map(peer).collect();
         store.commit(&records).unwrap();
         let peers = store.load().unwrap().peers;
         assert_eq!(peers.len(), PEERS_MAX);
-        assert_eq!(
-            peers.values().map(|peer| peer.seen).min(),
-            Some(Millis(START + 3))
-        );
+        assert_eq!(peers.values().map(|peer| peer.seen).min(), Some(Millis(START + 3)));
     });
 }
 
@@ -190,17 +125,11 @@ fn thoughts_of_one_moment_come_in_the_same_order_from_each_store() {
     }
     each_store(|store| {
         store.commit(&records).unwrap();
-        let query = ThoughtQuery {
-            limit: 7,
-            ..ThoughtQuery::default()
-        };
+        let query = ThoughtQuery { limit: 7, ..ThoughtQuery::default() };
         let rows = store.thoughts(&query).unwrap();
         assert_eq!(rows.len(), 7);
         assert!(rows.is_sorted_by_key(|row| (row.time, row.author, row.seq)));
-        assert_eq!(
-            rows[0].author, authors[1].id,
-            "of the second round the two largest ids fit"
-        );
+        assert_eq!(rows[0].author, authors[1].id, "of the second round the two largest ids fit");
     });
 }
 
@@ -211,22 +140,14 @@ fn each_session_counts_its_accepted_thoughts_and_who_wrote_them() {
         let mut records = vec![one.next(""), other.next("")];
         for number in 0..4 {
             records.push(one.next(&good(number)));
-            let content = if number == 0 {
-                "spam".to_owned()
-            } else {
-                good(number)
-            };
+            let content = if number == 0 { "spam".to_owned() } else { good(number) };
             records.push(other.next(&content));
         }
         store.commit(&records).unwrap();
         let sessions: BTreeMap<String, Session> = store.sessions().unwrap();
         assert_eq!(sessions.keys().collect::<Vec<_>>(), ["even", "odd"]);
         let (even, odd) = (&sessions["even"], &sessions["odd"]);
-        assert_eq!(
-            (even.thoughts, odd.thoughts),
-            (4, 3),
-            "the rejected one is in none"
-        );
+        assert_eq!((even.thoughts, odd.thoughts), (4, 3), "the rejected one is in none");
         assert!(
             odd.participants.contains(&one.id.to_text()) && odd.participants.contains(&other.id.to_text())
         );

@@ -54,11 +54,7 @@ struct Author {
 impl Author {
     fn new(seed: u8) -> Self {
         let identity = Identity::from_seed(&[seed; 32]).unwrap();
-        Self {
-            id: identity.node_id(),
-            book: None,
-            policy: Policy::default(),
-        }
+        Self { id: identity.node_id(), book: None, policy: Policy::default() }
     }
 
     /// The record of the next entry: the genesis entry, then thoughts.
@@ -86,31 +82,13 @@ impl Author {
                 )
             }
         };
-        let entry = Entry::new(
-            &FEDERATION,
-            Header {
-                author: self.id,
-                seq,
-                prev,
-                time,
-                body,
-            },
-            content,
-        );
+        let entry = Entry::new(&FEDERATION, Header { author: self.id, seq, prev, time, body }, content);
         let (mut book, thought) = self.judge(&entry, arch);
         book.hash = entry.hash();
         book.signature = Some(Signature([u8::try_from(seq.0 % 250).unwrap(); 64]));
         self.book = Some(book.clone());
-        let judged = Judged {
-            entry,
-            thought,
-            received: Millis(time.0 + 5),
-        };
-        Record::Entries {
-            author: self.id,
-            entries: vec![judged],
-            book: Box::new(book),
-        }
+        let judged = Judged { entry, thought, received: Millis(time.0 + 5) };
+        Record::Entries { author: self.id, entries: vec![judged], book: Box::new(book) }
     }
 
     fn judge(&self, entry: &Entry, arch: Architecture) -> (AuthorBook, Option<JudgedThought>) {
@@ -128,11 +106,8 @@ impl Author {
             return (book, None);
         };
         let mut book = book.clone();
-        let facts = Facts {
-            time: header.time,
-            content_bytes: thought.content_bytes,
-            features: thought.features,
-        };
+        let facts =
+            Facts { time: header.time, content_bytes: thought.content_bytes, features: thought.features };
         let outcome = fold(&self.policy, &mut book.account, &facts).unwrap();
         let judged = JudgedThought {
             session: thought.session.clone(),
@@ -147,11 +122,7 @@ impl Author {
 }
 
 fn good(number: u32) -> String {
-    let tag: String = number
-        .to_string()
-        .bytes()
-        .map(|digit| char::from(b'a' + digit - b'0'))
-        .collect();
+    let tag: String = number.to_string().bytes().map(|digit| char::from(b'a' + digit - b'0')).collect();
     format!(
         "Observation tag{tag} compares measured latency against predicted budgets, noticing where careful batching \
          preserves ordering while federated machines continue sharing evidence"
@@ -177,17 +148,12 @@ fn what_was_committed_is_what_is_loaded() {
         let (mut one, mut other) = (Author::new(1), Author::new(2));
         let peer = KnownPeer {
             name: "thor".parse().unwrap(),
-            addresses: vec![
-                "10.1.2.3:8888".parse().unwrap(),
-                "[fe80::1%3]:8888".parse().unwrap(),
-            ],
+            addresses: vec!["10.1.2.3:8888".parse().unwrap(), "[fe80::1%3]:8888".parse().unwrap()],
             seen: Millis(START),
         };
         let recorded = Recorded {
             seq: Seq(1),
-            verdict: Verdict::Accepted {
-                reward: MicroAtp(1_500_000),
-            },
+            verdict: Verdict::Accepted { reward: MicroAtp(1_500_000) },
             coherence: Ppm(900_000),
             delta: MicroAtp(1_500_000),
             balance: MicroAtp(101_500_000),
@@ -197,14 +163,8 @@ fn what_was_committed_is_what_is_loaded() {
             one.next(""),
             one.next(&good(1)),
             other.next(""),
-            Record::Peer {
-                id: other.id,
-                peer: peer.clone(),
-            },
-            Record::Submission {
-                key: "once".into(),
-                recorded: recorded.clone(),
-            },
+            Record::Peer { id: other.id, peer: peer.clone() },
+            Record::Submission { key: "once".into(), recorded: recorded.clone() },
             Record::NewestTime(Millis(START + 7)),
             Record::NewestTime(Millis(START)),
         ];
@@ -228,9 +188,7 @@ fn entries_come_back_verbatim_in_order_and_within_their_budget() {
         let all = store.entries(author.id, Seq::GENESIS, usize::MAX).unwrap();
         assert_eq!(all.len(), 40);
         for (record, stored) in records.iter().zip(&all) {
-            let Record::Entries { entries, book, .. } = record else {
-                unreachable!()
-            };
+            let Record::Entries { entries, book, .. } = record else { unreachable!() };
             let entry = &entries[0].entry;
             let wanted = StoredEntry {
                 header: entry.header_bytes().clone(),
@@ -267,50 +225,17 @@ fn the_corpus_holds_accepted_thoughts_and_is_asked_by_session_author_and_time() 
         store.commit(&records).unwrap();
         let ask = |query: ThoughtQuery| -> Vec<ThoughtRow> { store.thoughts(&query).unwrap() };
         let all = ask(ThoughtQuery::default());
-        assert_eq!(
-            all.iter().map(|row| row.seq.0).collect::<Vec<_>>(),
-            [1, 2, 3, 4, 5, 6]
-        );
-        assert!(
-            all.iter()
-                .all(|row| row.author == one.id && row.content.starts_with("Observation"))
-        );
-        let odd = ask(ThoughtQuery {
-            session: Some("odd".parse().unwrap()),
-            ..ThoughtQuery::default()
-        });
+        assert_eq!(all.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert!(all.iter().all(|row| row.author == one.id && row.content.starts_with("Observation")));
+        let odd = ask(ThoughtQuery { session: Some("odd".parse().unwrap()), ..ThoughtQuery::default() });
         assert_eq!(odd.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [1, 3, 5]);
-        let last_two = ask(ThoughtQuery {
-            limit: 2,
-            ..ThoughtQuery::default()
-        });
+        let last_two = ask(ThoughtQuery { limit: 2, ..ThoughtQuery::default() });
         assert_eq!(last_two, all[4..]);
-        let since = ask(ThoughtQuery {
-            since: Some(all[3].time),
-            ..ThoughtQuery::default()
-        });
+        let since = ask(ThoughtQuery { since: Some(all[3].time), ..ThoughtQuery::default() });
         assert_eq!(since, all[3..]);
-        assert_eq!(
-            ask(ThoughtQuery {
-                author: Some(other.id),
-                ..ThoughtQuery::default()
-            }),
-            []
-        );
-        assert_eq!(
-            ask(ThoughtQuery {
-                since: Some(Millis(u64::MAX)),
-                ..ThoughtQuery::default()
-            }),
-            []
-        );
-        assert_eq!(
-            store.rates(Millis::ZERO).unwrap(),
-            Rates {
-                rewards: 6,
-                penalties: 6
-            }
-        );
+        assert_eq!(ask(ThoughtQuery { author: Some(other.id), ..ThoughtQuery::default() }), []);
+        assert_eq!(ask(ThoughtQuery { since: Some(Millis(u64::MAX)), ..ThoughtQuery::default() }), []);
+        assert_eq!(store.rates(Millis::ZERO).unwrap(), Rates { rewards: 6, penalties: 6 });
         assert_eq!(store.rates(Millis(u64::MAX)).unwrap(), Rates::default());
     });
 }
@@ -324,12 +249,7 @@ fn a_store_opened_again_holds_what_it_held_and_is_its_owners_alone() {
     let before = first.load().unwrap();
     for file in fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap();
-        assert_eq!(
-            file.metadata().unwrap().permissions().mode() & 0o777,
-            0o600,
-            "{:?}",
-            file.path()
-        );
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
     }
     drop(first);
     assert_eq!(sqlite(dir.path()).load().unwrap(), before);
@@ -342,14 +262,8 @@ fn a_store_of_another_node_federation_version_or_kind_is_refused_with_a_sentence
     drop(sqlite(dir.path()));
     let own = Author::new(1).id;
     let open = |federation, own| SqliteStore::open(&path, federation, own, Policy::default());
-    assert!(matches!(
-        open(FederationId([8; 32]), own),
-        Err(StoreError::OtherFederation { .. })
-    ));
-    assert!(matches!(
-        open(FEDERATION, Author::new(2).id),
-        Err(StoreError::OtherNode { .. })
-    ));
+    assert!(matches!(open(FederationId([8; 32]), own), Err(StoreError::OtherFederation { .. })));
+    assert!(matches!(open(FEDERATION, Author::new(2).id), Err(StoreError::OtherNode { .. })));
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);

@@ -18,19 +18,12 @@ fn closed_store(dir: &Path) -> std::path::PathBuf {
 }
 
 fn change(path: &Path, sql: &str) {
-    rusqlite::Connection::open(path)
-        .unwrap()
-        .execute_batch(sql)
-        .unwrap();
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
 }
 
 #[test]
 fn a_refused_file_stays_as_it_was() {
-    for sql in [
-        "CREATE TABLE somebodys (x)",
-        "PRAGMA application_id = 7",
-        "PRAGMA user_version = 3",
-    ] {
+    for sql in ["CREATE TABLE somebodys (x)", "PRAGMA application_id = 7", "PRAGMA user_version = 3"] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
         change(&path, sql);
@@ -38,11 +31,7 @@ fn a_refused_file_stays_as_it_was() {
         let before = fs::read(&path).unwrap();
         assert!(matches!(open(&path), Err(StoreError::Foreign { .. })), "{sql}");
         assert_eq!(fs::read(&path).unwrap(), before, "{sql}");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o644,
-            "{sql}"
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644, "{sql}");
     }
 }
 
@@ -50,10 +39,7 @@ fn a_refused_file_stays_as_it_was() {
 fn a_closed_store_is_one_file() {
     let dir = tempfile::tempdir().unwrap();
     closed_store(dir.path());
-    let files: Vec<_> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|file| file.unwrap().file_name())
-        .collect();
+    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(files, ["store.db"]);
 }
 
@@ -94,20 +80,13 @@ fn a_row_that_we_could_not_have_written_is_damage_with_file_and_remedy() {
         let error = open(&path).unwrap().load().unwrap_err();
         let sentence = error.to_string();
         assert!(matches!(error, StoreError::Damaged { .. }), "{sql}: {error:?}");
-        assert!(
-            sentence.contains("store.db") && sentence.contains("restore a backup"),
-            "{sentence}"
-        );
+        assert!(sentence.contains("store.db") && sentence.contains("restore a backup"), "{sentence}");
     }
 }
 
 #[test]
 fn a_store_that_does_not_say_whose_it_is_is_damaged() {
-    for sql in [
-        "DELETE FROM meta",
-        "UPDATE meta SET value = x'00'",
-        "PRAGMA user_version = 0",
-    ] {
+    for sql in ["DELETE FROM meta", "UPDATE meta SET value = x'00'", "PRAGMA user_version = 0"] {
         let dir = tempfile::tempdir().unwrap();
         let path = closed_store(dir.path());
         change(&path, sql);

@@ -17,11 +17,7 @@ impl Store for Gate {
     }
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
         self.commits.lock().unwrap().push(records.len());
-        drop(
-            self.opened
-                .wait_while(self.open.lock().unwrap(), |open| !*open)
-                .unwrap(),
-        );
+        drop(self.opened.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
         self.inner.commit(records)
     }
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
@@ -75,10 +71,7 @@ fn a_failed_commit_is_told_once_and_nothing_is_written_after_it() {
     assert!(!hears.recv().unwrap());
     writer.finish().unwrap();
     assert!(hears.recv().is_err(), "told once");
-    assert_eq!(
-        store.copy().load().unwrap().authors[&author.id].seq(),
-        Seq::GENESIS
-    );
+    assert_eq!(store.copy().load().unwrap().authors[&author.id].seq(), Seq::GENESIS);
 }
 
 #[test]
@@ -89,25 +82,15 @@ fn the_queue_takes_no_more_than_its_bytes_and_gives_the_rest_back() {
     let writer = Writer::start(store.clone(), author.id, move |done| told.send(done).unwrap());
     // Seventeen mebibytes a group, so that five are more than the queue's 64.
     let mut long = |number: u32| match author.next(&good(number)) {
-        Record::Entries {
-            author,
-            entries,
-            book,
-        } => {
+        Record::Entries { author, entries, book } => {
             let entries = vec![entries[0].clone(); (17 << 20) / entries[0].entry.byte_len()];
-            Record::Entries {
-                author,
-                entries,
-                book,
-            }
+            Record::Entries { author, entries, book }
         }
         Record::Submission { .. } | Record::Peer { .. } | Record::NewestTime(_) => unreachable!(),
     };
     long(0);
     let group = vec![long(1)];
-    let sent = (0..100)
-        .take_while(|_| writer.send(group.clone()).is_ok())
-        .count();
+    let sent = (0..100).take_while(|_| writer.send(group.clone()).is_ok()).count();
     assert!((4..=5).contains(&sent), "{sent} groups of 17 MiB were taken");
     let refused = writer.send(vec![peer.next("")]).unwrap_err();
     assert_eq!(refused.records.len(), 1, "what was not taken comes back");
@@ -122,9 +105,7 @@ fn the_queue_takes_no_more_than_its_bytes_and_gives_the_rest_back() {
 #[test]
 fn a_panic_of_the_writers_thread_is_told_at_the_end() {
     let mut author = Author::new(1);
-    let writer = Writer::start(Arc::new(MemoryStore::default()), author.id, |_| {
-        panic!("on purpose")
-    });
+    let writer = Writer::start(Arc::new(MemoryStore::default()), author.id, |_| panic!("on purpose"));
     writer.send(vec![author.next("")]).unwrap();
     assert!(matches!(writer.finish(), Err(StoreError::WriterPanicked)));
 }

@@ -27,14 +27,10 @@ impl Fault {
             Self::Database(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
                 StoreError::Foreign { path }
             }
-            Self::Database(error) if is_damage(&error) => StoreError::Damaged {
-                path,
-                what: error.to_string(),
-            },
-            Self::Database(error) => StoreError::Sqlite {
-                path,
-                source: DatabaseFault(Box::new(error)),
-            },
+            Self::Database(error) if is_damage(&error) => {
+                StoreError::Damaged { path, what: error.to_string() }
+            }
+            Self::Database(error) => StoreError::Sqlite { path, source: DatabaseFault(Box::new(error)) },
         }
     }
 }

@@ -55,19 +55,11 @@ impl SqliteStore {
         own: NodeId,
         policy: Policy,
     ) -> Result<Self, StoreError> {
-        let cannot = |source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let cannot = |source| StoreError::Open { path: path.to_owned(), source };
         make_private(path).map_err(cannot)?;
         let writer = open_writer(path, federation, own).map_err(|fault| fault.about(path))?;
         keep_private(path).map_err(cannot)?;
-        Ok(Self {
-            path: path.to_owned(),
-            policy,
-            readers: Mutex::default(),
-            writer: Mutex::new(writer),
-        })
+        Ok(Self { path: path.to_owned(), policy, readers: Mutex::default(), writer: Mutex::new(writer) })
     }
 
     /// Runs a read on a connection of its own: a short one, because a long one keeps the write-ahead log from shrinking.
@@ -141,13 +133,7 @@ impl Store for SqliteStore {
 
 /// Makes the file with mode 0600 before SQLite sees it: the files beside it (`-wal`, `-shm`) get the same mode.
 fn make_private(path: &Path) -> io::Result<()> {
-    File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
 }
 
 /// Takes from others what they may do with a store that was copied or restored with another mode.

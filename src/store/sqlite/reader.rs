@@ -52,9 +52,7 @@ fn authors(connection: &Connection, policy: &Policy) -> Result<BTreeMap<NodeId, 
         let last: (Option<i64>, Option<[u8; 32]>) = (columns.take()?, columns.take()?);
         // An account that is ahead of its log or behind it would fold the next entry onto the wrong balance.
         if last != (Some(signed(book.seq().0)), Some(book.hash.0)) {
-            return Err(Fault::Damaged(format!(
-                "the last entry of {id} is not the one of its account"
-            )));
+            return Err(Fault::Damaged(format!("the last entry of {id} is not the one of its account")));
         }
         authors.insert(id, book);
     }
@@ -90,15 +88,10 @@ fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, Fault> 
         let id = NodeId::from_stored(columns.take()?);
         let name: String = columns.take()?;
         let addresses: String = columns.take()?;
-        let addresses: Result<Vec<_>, _> = addresses
-            .split_whitespace()
-            .map(|address| parsed(address, "address"))
-            .collect();
-        let peer = KnownPeer {
-            name: parsed(&name, "node name")?,
-            addresses: addresses?,
-            seen: columns.millis()?,
-        };
+        let addresses: Result<Vec<_>, _> =
+            addresses.split_whitespace().map(|address| parsed(address, "address")).collect();
+        let peer =
+            KnownPeer { name: parsed(&name, "node name")?, addresses: addresses?, seen: columns.millis()? };
         peers.insert(id, peer);
     }
     Ok(peers)
@@ -168,11 +161,7 @@ pub(super) fn entries(
             break;
         }
         let signature = columns.signature()?;
-        entries.push(StoredEntry {
-            header: header.into(),
-            content: content.map(Bytes::from),
-            signature,
-        });
+        entries.push(StoredEntry { header: header.into(), content: content.map(Bytes::from), signature });
     }
     Ok(entries)
 }
@@ -254,10 +243,7 @@ pub(super) fn rates(connection: &Connection, since: Millis) -> Result<Rates, Fau
     )?;
     let rates = select.query_row([signed(since.0.min(signed_max()))], |row| {
         let mut columns = Columns::of(row);
-        Ok(Rates {
-            rewards: columns.u64()?,
-            penalties: columns.u64()?,
-        })
+        Ok(Rates { rewards: columns.u64()?, penalties: columns.u64()? })
     })?;
     Ok(rates)
 }
@@ -302,61 +288,34 @@ mod tests {
     /// What the database says that it will do, a step a line.
     fn plan(query: &ThoughtQuery) -> String {
         let mut connection = Connection::open_in_memory().unwrap();
-        schema::create(
-            &mut connection,
-            FederationId([7; 32]),
-            NodeId::from_stored([1; 32]),
-        )
-        .unwrap();
+        schema::create(&mut connection, FederationId([7; 32]), NodeId::from_stored([1; 32])).unwrap();
         let (sql, values) = thoughts_sql(query);
         let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let steps = explain
-            .query_map(params_from_iter(values), |row| row.get::<_, String>("detail"))
-            .unwrap();
+        let steps =
+            explain.query_map(params_from_iter(values), |row| row.get::<_, String>("detail")).unwrap();
         steps.map(Result::unwrap).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
     fn each_search_of_the_corpus_has_an_index_that_also_gives_its_order() {
         let all = ThoughtQuery::default();
-        let since = ThoughtQuery {
-            since: Some(Millis(1)),
-            ..all.clone()
-        };
-        let session = ThoughtQuery {
-            session: Some("rare".parse().unwrap()),
-            ..all.clone()
-        };
-        let author = ThoughtQuery {
-            author: Some(NodeId::from_stored([1; 32])),
-            ..all.clone()
-        };
+        let since = ThoughtQuery { since: Some(Millis(1)), ..all.clone() };
+        let session = ThoughtQuery { session: Some("rare".parse().unwrap()), ..all.clone() };
+        let author = ThoughtQuery { author: Some(NodeId::from_stored([1; 32])), ..all.clone() };
         for (query, index) in [
             (all, "entries_by_time"),
             (since, "entries_by_time (time_ms>?)"),
             (session.clone(), "entries_by_session (session=?)"),
             (
-                ThoughtQuery {
-                    since: Some(Millis(1)),
-                    ..session
-                },
+                ThoughtQuery { since: Some(Millis(1)), ..session },
                 "entries_by_session (session=? AND time_ms>?)",
             ),
             (author.clone(), "entries_by_author (author=?)"),
-            (
-                ThoughtQuery {
-                    since: Some(Millis(1)),
-                    ..author
-                },
-                "entries_by_author (author=? AND time_ms>?)",
-            ),
+            (ThoughtQuery { since: Some(Millis(1)), ..author }, "entries_by_author (author=? AND time_ms>?)"),
         ] {
             let plan = plan(&query);
             assert!(plan.contains(index), "{query:?}\n{plan}");
-            assert!(
-                !plan.contains("FOR ORDER BY"),
-                "only ties are sorted: {query:?}\n{plan}"
-            );
+            assert!(!plan.contains("FOR ORDER BY"), "only ties are sorted: {query:?}\n{plan}");
         }
     }
 }

@@ -37,10 +37,7 @@ pub(super) fn verdict(name: &str, delta: MicroAtp) -> Result<Verdict, Fault> {
     }
     let by = Rejection::from_name(name)
         .ok_or_else(|| Fault::Damaged(format!("there is no verdict `{}`", name.escape_debug())))?;
-    Ok(Verdict::Rejected {
-        by,
-        penalty: MicroAtp::ZERO.saturating_sub(delta),
-    })
+    Ok(Verdict::Rejected { by, penalty: MicroAtp::ZERO.saturating_sub(delta) })
 }
 
 /// Reads the columns of a row one after the other.
@@ -87,6 +84,5 @@ impl<'a, 'b> Columns<'a, 'b> {
 
 /// A name or text that must parse as what it is.
 pub(super) fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Fault> {
-    text.parse()
-        .map_err(|_| Fault::Damaged(format!("`{}` is no {what}", text.escape_debug())))
+    text.parse().map_err(|_| Fault::Damaged(format!("`{}` is no {what}", text.escape_debug())))
 }

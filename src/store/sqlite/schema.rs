@@ -129,9 +129,7 @@ pub(super) fn identify(
         return Ok(Kind::Empty);
     }
     if application != APPLICATION_ID {
-        return Err(Fault::Refused(StoreError::Foreign {
-            path: path.to_owned(),
-        }));
+        return Err(Fault::Refused(StoreError::Foreign { path: path.to_owned() }));
     }
     if version > VERSION {
         return Err(Fault::Refused(StoreError::Newer {
@@ -163,10 +161,7 @@ fn belongs(path: &Path, connection: &Connection, federation: FederationId, own: 
     }
     let found = NodeId::from_stored(meta("node")?);
     if found != own {
-        return Err(Fault::Refused(StoreError::OtherNode {
-            path: path.to_owned(),
-            found: found.short(),
-        }));
+        return Err(Fault::Refused(StoreError::OtherNode { path: path.to_owned(), found: found.short() }));
     }
     Ok(())
 }

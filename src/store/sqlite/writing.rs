@@ -21,11 +21,7 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
     let (mut submissions, mut peers) = (false, false);
     for record in records {
         match record {
-            Record::Entries {
-                author,
-                entries,
-                book,
-            } => {
+            Record::Entries { author, entries, book } => {
                 let last = last_seq(&transaction, *author)?;
                 follows::check(*author, last, entries, book).map_err(Fault::Refused)?;
                 let number = put_author(&transaction, *author, book)?;
@@ -67,17 +63,12 @@ fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<O
 }
 
 fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> rusqlite::Result<i64> {
-    let (account, signature) = (
-        book.account.to_bytes(),
-        book.signature.map(|signature| signature.0),
-    );
+    let (account, signature) = (book.account.to_bytes(), book.signature.map(|signature| signature.0));
     let mut update = transaction.prepare_cached(
         "UPDATE authors SET hash = ?2, signature = ?3, account = ?4 WHERE id = ?1 RETURNING number",
     )?;
     let known = update
-        .query_row(params![id.as_bytes(), book.hash.0, signature, account], |row| {
-            row.get(0)
-        })
+        .query_row(params![id.as_bytes(), book.hash.0, signature, account], |row| row.get(0))
         .optional()?;
     if let Some(number) = known {
         return Ok(number);
@@ -115,10 +106,7 @@ fn put_entries(
         let entry = &judged.entry;
         let seq = signed(entry.seq().0);
         // The signature covers the last entry of its segment; from there the log can be sent on.
-        let signature = book
-            .signature
-            .filter(|_| entry.seq() == book.seq())
-            .map(|signature| signature.0);
+        let signature = book.signature.filter(|_| entry.seq() == book.seq()).map(|signature| signature.0);
         let thought = judged.thought.as_ref();
         put_entry.execute(params![
             author,
@@ -174,12 +162,7 @@ fn put_peer(transaction: &Transaction<'_>, id: NodeId, peer: &KnownPeer) -> rusq
     let mut put = transaction.prepare_cached(
         "INSERT OR REPLACE INTO peers (id, name, addresses, seen_ms) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    put.execute(params![
-        id.as_bytes(),
-        peer.name.as_str(),
-        addresses.join(" "),
-        signed(peer.seen.0)
-    ])?;
+    put.execute(params![id.as_bytes(), peer.name.as_str(), addresses.join(" "), signed(peer.seen.0)])?;
     Ok(())
 }
 
