@@ -1,9 +1,6 @@
 //! What the log costs: hashing a header, signing and verifying a head, verifying segments, and trying nonces.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a benchmark that cannot be set up has nothing to say"
-)]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up has nothing to say")]
 
 use std::{hint::black_box, num::NonZeroU64, sync::atomic::AtomicBool};
 
@@ -30,18 +27,8 @@ fn entries(count: u64) -> Vec<Entry> {
     let mut prev = Hash::ZERO;
     let mut out = Vec::new();
     for seq in 0..count {
-        let (body, content) = if seq == 0 {
-            (genesis(), None)
-        } else {
-            (thought(), Some(CONTENT))
-        };
-        let header = Header {
-            author,
-            seq: Seq(seq),
-            prev,
-            time: Millis(seq),
-            body,
-        };
+        let (body, content) = if seq == 0 { (genesis(), None) } else { (thought(), Some(CONTENT)) };
+        let header = Header { author, seq: Seq(seq), prev, time: Millis(seq), body };
         let entry = Entry::new(&FEDERATION, header, content);
         prev = entry.hash();
         out.push(entry);
@@ -66,9 +53,7 @@ fn thought() -> Body {
 /// Thoughts alone, as they travel once their author is known.
 fn segment(count: u64) -> Segment {
     let thoughts = entries(count + 1).split_off(1);
-    Segment::own(thoughts, &identity(), &FEDERATION)
-        .unwrap()
-        .into_inner()
+    Segment::own(thoughts, &identity(), &FEDERATION).unwrap().into_inner()
 }
 
 fn headers(c: &mut Criterion) {
@@ -94,11 +79,7 @@ fn heads(c: &mut Criterion) {
 }
 
 fn segments(c: &mut Criterion) {
-    let rules = Rules {
-        federation: FEDERATION,
-        pow_bits: 0,
-        content_bytes_max: 16_384,
-    };
+    let rules = Rules { federation: FEDERATION, pow_bits: 0, content_bytes_max: 16_384 };
     let mut group = c.benchmark_group("segment/verify");
     for count in [1, 64] {
         let segment = segment(count);

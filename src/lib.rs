@@ -5,25 +5,13 @@
 
 pub mod api;
 pub mod cli;
-#[deny(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    clippy::float_arithmetic
-)]
+#[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 pub mod ledger;
-#[deny(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    clippy::float_arithmetic
-)]
+#[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 pub mod log;
 pub mod monitor;
 pub mod net;
 pub mod node;
-#[deny(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    clippy::float_arithmetic
-)]
+#[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 pub mod protocol;
 pub mod store;

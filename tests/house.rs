@@ -24,39 +24,27 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("monitor", &["ledger", "protocol"]),
     ("node", &["ledger", "log", "protocol", "store", "net", "monitor"]),
     ("api", &["ledger", "log", "protocol", "store", "monitor", "node"]),
-    (
-        "cli",
-        &[
-            "ledger", "log", "protocol", "store", "net", "monitor", "node", "api",
-        ],
-    ),
+    ("cli", &["ledger", "log", "protocol", "store", "net", "monitor", "node", "api"]),
 ];
 
-/// Foreign libraries and the only place that may name them.
-const DOORS: &[(&str, &str)] = &[
-    ("bincode", "src/protocol/wire"),
-    ("quinn", "src/net/"),
-    ("rustls", "src/net/"),
-    ("rcgen", "src/net/"),
-    ("mdns_sd", "src/net/discovery/mdns.rs"),
-    ("if_addrs", "src/net/"),
-    ("socket2", "src/net/"),
-    ("rusqlite", "src/store/sqlite/"),
-    ("axum", "src/api/"),
-    ("clap", "src/cli/"),
+/// Foreign libraries and the only places that may name them.
+const DOORS: &[(&str, &[&str])] = &[
+    ("bincode", &["src/protocol/wire"]),
+    ("quinn", &["src/net/"]),
+    ("rustls", &["src/net/"]),
+    ("rcgen", &["src/net/"]),
+    ("mdns_sd", &["src/net/discovery/mdns.rs"]),
+    ("if_addrs", &["src/net/"]),
+    ("socket2", &["src/net/", "src/api/socket.rs"]),
+    ("rusqlite", &["src/store/sqlite/"]),
+    ("axum", &["src/api/"]),
+    ("clap", &["src/cli/"]),
 ];
 
 /// Rooms that decide and do no I/O: what they may not name at all.
 const PURE: &[&str] = &["ledger", "log", "protocol"];
-const IMPURE: &[&str] = &[
-    "tokio",
-    "tracing",
-    "std::fs",
-    "std::thread",
-    "std::time",
-    "std::env",
-    "std::process",
-];
+const IMPURE: &[&str] =
+    &["tokio", "tracing", "std::fs", "std::thread", "std::time", "std::env", "std::process"];
 
 #[test]
 fn the_table_of_rooms_has_no_circle() {
@@ -90,9 +78,9 @@ fn rooms_and_doors_are_kept() {
                 }
             }
         }
-        for (library, door) in DOORS {
-            if !file.starts_with(door) && names(code, library) {
-                wrong.push(format!("{file}: {library} stays behind {door}"));
+        for (library, doors) in DOORS {
+            if !doors.iter().any(|door| file.starts_with(door)) && names(code, library) {
+                wrong.push(format!("{file}: {library} stays behind {}", doors.join(" and ")));
             }
         }
         if PURE.contains(&room) {
@@ -101,9 +89,7 @@ fn rooms_and_doors_are_kept() {
             }
         }
         if !source.starts_with("//!") {
-            wrong.push(format!(
-                "{file}: the first line says what the file is for (//! ...)"
-            ));
+            wrong.push(format!("{file}: the first line says what the file is for (//! ...)"));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -114,10 +100,7 @@ fn only_one_file_of_the_protocol_has_an_impl_of_the_federation() {
     let with: Vec<String> = rust_files(Path::new("src/protocol"))
         .into_iter()
         .filter(|path| {
-            fs::read_to_string(path)
-                .unwrap()
-                .lines()
-                .any(|line| line.starts_with("impl Federation"))
+            fs::read_to_string(path).unwrap().lines().any(|line| line.starts_with("impl Federation"))
         })
         .map(|path| path.display().to_string())
         .collect();
@@ -125,18 +108,13 @@ fn only_one_file_of_the_protocol_has_an_impl_of_the_federation() {
 }
 
 fn without_comments(source: &str) -> String {
-    source
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or(""))
-        .collect::<Vec<_>>()
-        .join("\n")
+    source.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether `library` is used as the first segment of a path.
 fn names(code: &str, library: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-    code.match_indices(&format!("{library}::"))
-        .any(|(at, _)| !code[..at].ends_with(word))
+    code.match_indices(&format!("{library}::")).any(|(at, _)| !code[..at].ends_with(word))
 }
 
 /// First path segments after each `crate::`, also inside `crate::{a::X, b::Y}`.
@@ -145,11 +123,7 @@ fn segments_after_crate(code: &str) -> BTreeSet<String> {
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
         let Some(group) = rest.strip_prefix('{') else {
-            found.insert(
-                rest.chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect(),
-            );
+            found.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
             continue;
         };
         let (mut depth, mut first, mut word) = (1, true, String::new());

@@ -66,23 +66,12 @@ pub async fn thoughts(handle: &Handle, wanted: Wanted) -> Result<Vec<json::Thoug
 fn query(view: &View, wanted: Wanted) -> Result<ThoughtQuery, Fault> {
     let limit = wanted.limit.unwrap_or_else(|| ThoughtQuery::default().limit);
     if limit == 0 || limit > THOUGHTS_MAX {
-        return Err(Fault::bad_request(
-            "bad_limit",
-            format!("a limit is 1 to {THOUGHTS_MAX}, not {limit}"),
-        ));
+        return Err(Fault::bad_request("bad_limit", format!("a limit is 1 to {THOUGHTS_MAX}, not {limit}")));
     }
     let session = wanted.session.as_deref().map(SessionName::new).transpose();
     let session = session.map_err(|fault| Fault::bad_request("bad_session", fault.to_string()))?;
-    let author = wanted
-        .author
-        .map(|meant| views::find_author(view, &meant))
-        .transpose()?;
-    Ok(ThoughtQuery {
-        session,
-        author,
-        since: wanted.since.map(Millis),
-        limit,
-    })
+    let author = wanted.author.map(|meant| views::find_author(view, &meant)).transpose()?;
+    Ok(ThoughtQuery { session, author, since: wanted.since.map(Millis), limit })
 }
 
 fn thought(view: &View, row: ThoughtRow) -> json::Thought {
@@ -102,9 +91,7 @@ fn thought(view: &View, row: ThoughtRow) -> json::Thought {
 }
 
 fn name_of(view: &View, author: NodeId) -> String {
-    view.authors
-        .get(&author)
-        .map_or_else(|| author.short(), |author| author.name.clone())
+    view.authors.get(&author).map_or_else(|| author.short(), |author| author.name.clone())
 }
 
 /// Every session of the corpus, by name.
@@ -113,20 +100,14 @@ fn name_of(view: &View, author: NodeId) -> String {
 /// Where the store can't be read.
 pub async fn all_sessions(handle: &Handle) -> Result<Vec<json::Session>, Fault> {
     let view = handle.view().await?;
-    let query = ThoughtQuery {
-        limit: THOUGHTS_MAX,
-        ..ThoughtQuery::default()
-    };
+    let query = ThoughtQuery { limit: THOUGHTS_MAX, ..ThoughtQuery::default() };
     let rows = read(handle, move |store| store.thoughts(&query)).await?;
     let ids: Vec<String> = rows.iter().map(|row| row.author.to_text()).collect();
     let thoughts = rows.iter().zip(&ids).map(|(row, id)| SessionThought {
         session: row.session.as_str(),
         author: id,
         mode: row.mode.name(),
-        hardware: view
-            .authors
-            .get(&row.author)
-            .map_or("unknown", |author| author.book.hardware.name()),
+        hardware: view.authors.get(&row.author).map_or("unknown", |author| author.book.hardware.name()),
         coherence: row.coherence,
         weight: row.weight,
     });
@@ -151,11 +132,7 @@ pub async fn federation_economics(handle: &Handle) -> Result<json::Economics, Fa
     let span_ms = uptime_ms.clamp(RATES_MS_MIN, RATES_MS_MAX);
     let since = Millis(views::now().0.saturating_sub(span_ms));
     let Rates { rewards, penalties } = read(handle, move |store| store.rates(since)).await?;
-    let balances: Vec<MicroAtp> = view
-        .authors
-        .values()
-        .map(|author| author.book.account.balance)
-        .collect();
+    let balances: Vec<MicroAtp> = view.authors.values().map(|author| author.book.account.balance).collect();
     let numbers = economics(&balances);
     Ok(json::Economics {
         total_uatp: numbers.total.0,
@@ -180,20 +157,14 @@ pub async fn explain(handle: &Handle, wanted: Explained) -> Result<json::Explana
         Some(meant) => views::find_author(&view, &meant)?,
         None => handle.about().id,
     };
-    let last = view
-        .authors
-        .get(&author)
-        .map_or(Seq::GENESIS, |known| known.book.seq());
+    let last = view.authors.get(&author).map_or(Seq::GENESIS, |known| known.book.seq());
     let seq = wanted.seq.map_or(last, Seq);
     if seq > last {
         let message = format!("the log ends at entry {last}; there is no entry {seq}");
         return Err(Fault::not_found("entry_unknown", message));
     }
     if seq == Seq::GENESIS && wanted.seq.is_none() {
-        return Err(Fault::not_found(
-            "no_thoughts",
-            "this author has published no thought yet",
-        ));
+        return Err(Fault::not_found("no_thoughts", "this author has published no thought yet"));
     }
     if seq == Seq::GENESIS {
         let message = "entry 0 opens the log; thoughts begin at entry 1";
@@ -249,17 +220,11 @@ fn refold(store: &dyn Store, policy: &Policy, author: NodeId, seq: Seq) -> Resul
 }
 
 fn parse(entry: &StoredEntry, seq: Seq) -> Option<Header> {
-    Header::parse(&entry.header)
-        .ok()
-        .filter(|header| header.seq == seq)
+    Header::parse(&entry.header).ok().filter(|header| header.seq == seq)
 }
 
 const fn facts(time: Millis, thought: &Thought) -> Facts {
-    Facts {
-        time,
-        content_bytes: thought.content_bytes,
-        features: thought.features,
-    }
+    Facts { time, content_bytes: thought.content_bytes, features: thought.features }
 }
 
 fn case(policy: &Policy, before: Account, time: Millis, thought: Thought) -> Option<Case> {
@@ -268,14 +233,7 @@ fn case(policy: &Policy, before: Account, time: Millis, thought: Thought) -> Opt
     let mut after = before;
     fold(policy, &mut after, &facts).ok()?;
     let weight_ppm = after.weight(policy).0;
-    Some(Case {
-        time,
-        thought,
-        outcome,
-        reports,
-        after,
-        weight_ppm,
-    })
+    Some(Case { time, thought, outcome, reports, after, weight_ppm })
 }
 
 fn explanation(name: String, author: NodeId, seq: Seq, case: Case) -> json::Explanation {
@@ -304,11 +262,7 @@ fn layer(report: LayerReport) -> json::Layer {
     json::Layer {
         number: report.layer.number(),
         layer: report.layer.name().to_owned(),
-        inputs: report
-            .inputs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), narrow(value)))
-            .collect(),
+        inputs: report.inputs.into_iter().map(|(name, value)| (name.to_owned(), narrow(value))).collect(),
         threshold: report.threshold.map(narrow),
         outcome: report.effect.name().to_owned(),
         delta_uatp: report.delta.0,
@@ -325,8 +279,6 @@ async fn read<T: Send + 'static>(
     match spawn_blocking(move || question(&*store)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Fault::internal(format!("the store can't be read: {error}"))),
-        Err(_) => Err(Fault::internal(
-            "reading the store failed; the node's log says more",
-        )),
+        Err(_) => Err(Fault::internal("reading the store failed; the node's log says more")),
     }
 }

@@ -19,11 +19,7 @@ pub struct Fault {
 
 impl Fault {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-        }
+        Self { status, code, message: message.into() }
     }
 
     /// The request itself is wrong.
@@ -38,11 +34,7 @@ impl Fault {
 
     /// The way the request was made does not go with its path.
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "this path takes other methods",
-        )
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes other methods")
     }
 
     /// Only JSON is taken: a web page may send other types across origins without asking.
@@ -98,10 +90,7 @@ impl From<SubmitFault> for Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let error = ErrorText {
-            code: self.code.to_owned(),
-            message: self.message,
-        };
+        let error = ErrorText { code: self.code.to_owned(), message: self.message };
         (self.status, Json(ErrorBody { error })).into_response()
     }
 }

@@ -12,6 +12,8 @@ pub struct Status {
     pub node: Node,
     /// Where it listens.
     pub listen: Vec<String>,
+    /// How many connections are open: one for each verified peer, and for a moment those that are being admitted.
+    pub connections: usize,
     /// Whom it is linked with or has heard of.
     pub peers: Vec<Peer>,
     /// Whose logs it holds.

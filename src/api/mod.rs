@@ -41,10 +41,7 @@ pub struct Api {
 ///
 /// # Cancel safety
 /// Nothing is awaited before the API runs.
-#[expect(
-    clippy::unused_async,
-    reason = "it needs a runtime, and says so by being awaited"
-)]
+#[expect(clippy::unused_async, reason = "it needs a runtime, and says so by being awaited")]
 pub async fn serve(handle: Handle) -> Result<Api, ApiError> {
     let path = socket::path_in(&handle.about().data_dir)?;
     let listener = socket::bind(&path)?;

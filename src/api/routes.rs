@@ -47,22 +47,16 @@ async fn status(State(handle): State<Handle>) -> Reply<json::Status> {
 
 async fn peers(State(handle): State<Handle>) -> Reply<json::Peers> {
     let view = handle.view().await?;
-    Ok(Json(json::Peers {
-        peers: views::peers(&handle, &view),
-    }))
+    Ok(Json(json::Peers { peers: views::peers(&handle, &view) }))
 }
 
 async fn authors(State(handle): State<Handle>) -> Reply<json::Authors> {
     let view = handle.view().await?;
-    Ok(Json(json::Authors {
-        authors: views::authors(&handle, &view),
-    }))
+    Ok(Json(json::Authors { authors: views::authors(&handle, &view) }))
 }
 
 async fn sessions(State(handle): State<Handle>) -> Reply<json::Sessions> {
-    Ok(Json(json::Sessions {
-        sessions: corpus::all_sessions(&handle).await?,
-    }))
+    Ok(Json(json::Sessions { sessions: corpus::all_sessions(&handle).await? }))
 }
 
 async fn economics(State(handle): State<Handle>) -> Reply<json::Economics> {
@@ -70,9 +64,7 @@ async fn economics(State(handle): State<Handle>) -> Reply<json::Economics> {
 }
 
 async fn alerts(State(handle): State<Handle>) -> Json<json::Alerts> {
-    Json(json::Alerts {
-        alerts: views::alerts(&handle),
-    })
+    Json(json::Alerts { alerts: views::alerts(&handle) })
 }
 
 async fn thoughts(
@@ -80,9 +72,7 @@ async fn thoughts(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Reply<json::Thoughts> {
     let wanted = asked(wanted)?;
-    Ok(Json(json::Thoughts {
-        thoughts: corpus::thoughts(&handle, wanted).await?,
-    }))
+    Ok(Json(json::Thoughts { thoughts: corpus::thoughts(&handle, wanted).await? }))
 }
 
 async fn explain(
@@ -120,16 +110,11 @@ async fn post_thought(
 
 fn too_long(handle: &Handle) -> Fault {
     let max = handle.about().policy.content_max_bytes;
-    Fault::content_too_long(format!(
-        "the request is too long; a content has at most {max} bytes"
-    ))
+    Fault::content_too_long(format!("the request is too long; a content has at most {max} bytes"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = kind.split(';').next().unwrap_or("").trim();
     essence.eq_ignore_ascii_case("application/json")
 }
@@ -143,9 +128,6 @@ async fn ready(State(handle): State<Handle>) -> Reply<Value> {
     handle.view().await?;
     match handle.listen().is_empty() {
         false => Ok(Json(json!({ "ok": true }))),
-        true => Err(Fault::unavailable(
-            "not_listening",
-            "the node does not listen yet",
-        )),
+        true => Err(Fault::unavailable("not_listening", "the node does not listen yet")),
     }
 }

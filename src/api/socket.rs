@@ -62,35 +62,23 @@ pub enum ApiError {
 pub fn path_in(data_dir: &Path) -> Result<PathBuf, ApiError> {
     let path = data_dir.join(SOCKET_FILE);
     let bytes = path.as_os_str().as_bytes().len();
-    if bytes > PATH_BYTES_MAX {
-        Err(ApiError::PathTooLong { path, bytes })
-    } else {
-        Ok(path)
-    }
+    if bytes > PATH_BYTES_MAX { Err(ApiError::PathTooLong { path, bytes }) } else { Ok(path) }
 }
 
 /// Makes the socket with mode 0600. The caller holds the data directory's lock, so a socket that is there already was
 /// left by a process that is dead.
 pub(super) fn bind(path: &Path) -> Result<Limited, ApiError> {
-    let io = |source| ApiError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| ApiError::Io { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Ok(left) if left.file_type().is_socket() => fs::remove_file(path).map_err(io)?,
         Ok(_) => {
-            return Err(ApiError::NotASocket {
-                path: path.to_owned(),
-            });
+            return Err(ApiError::NotASocket { path: path.to_owned() });
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io(error)),
     }
     let listener = listen(path).map_err(io)?;
-    Ok(Limited {
-        listener,
-        free: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-    })
+    Ok(Limited { listener, free: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
 }
 
 /// The mode is set between bind and listen: nobody can connect before it is.
@@ -125,13 +113,7 @@ impl Listener for Limited {
         // The semaphore is never closed.
         let place = Arc::clone(&self.free).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (
-            Counted {
-                stream,
-                _place: place,
-            },
-            address,
-        )
+        (Counted { stream, _place: place }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {

@@ -25,9 +25,7 @@ const ESCAPED_BYTES_MAX: usize = 6;
 #[must_use]
 pub fn request_bytes_max(policy: &Policy) -> usize {
     let content = usize::try_from(policy.content_max_bytes).unwrap_or(usize::MAX);
-    content
-        .saturating_mul(ESCAPED_BYTES_MAX)
-        .saturating_add(REQUEST_REST_BYTES_MAX)
+    content.saturating_mul(ESCAPED_BYTES_MAX).saturating_add(REQUEST_REST_BYTES_MAX)
 }
 
 /// Submits a thought, or asks what it would get.
@@ -43,18 +41,12 @@ pub async fn submit(handle: &Handle, request: json::Submit) -> Result<json::Subm
     }
     let dry_run = request.dry_run;
     let submission = submission(request)?;
-    let answer = if dry_run {
-        handle.dry_run(submission).await?
-    } else {
-        handle.submit(submission).await?
-    };
+    let answer = if dry_run { handle.dry_run(submission).await? } else { handle.submit(submission).await? };
     let policy = &handle.about().policy;
     match answer {
-        Answer::Recorded { recorded, peers_sent } => Ok(json::Submitted {
-            peers_sent,
-            recorded: true,
-            ..judged(policy, &recorded)
-        }),
+        Answer::Recorded { recorded, peers_sent } => {
+            Ok(json::Submitted { peers_sent, recorded: true, ..judged(policy, &recorded) })
+        }
         Answer::Would(recorded) => Ok(judged(policy, &recorded)),
         Answer::Inadmissible(why @ Inadmissible::TooLong { .. }) => {
             Err(Fault::content_too_long(why.to_string()))
@@ -72,20 +64,12 @@ fn submission(request: json::Submit) -> Result<Submission, Fault> {
         Some(mode) => mode.parse().map_err(|_| bad_mode(&mode))?,
         None => MODE_DEFAULT,
     };
-    Ok(Submission {
-        content: request.content,
-        session,
-        mode,
-        key: request.key,
-    })
+    Ok(Submission { content: request.content, session, mode, key: request.key })
 }
 
 fn bad_mode(mode: &str) -> Fault {
     let known = Mode::ALL.map(Mode::name).join(", ");
-    Fault::bad_request(
-        "bad_mode",
-        format!("there is no mode `{}`; known are {known}", mode.escape_debug()),
-    )
+    Fault::bad_request("bad_mode", format!("there is no mode `{}`; known are {known}", mode.escape_debug()))
 }
 
 fn judged(policy: &Policy, recorded: &Recorded) -> json::Submitted {
@@ -146,10 +130,7 @@ fn reason(policy: &Policy, recorded: &Recorded) -> String {
 /// Nothing happened, so the account is told as it is.
 async fn inadmissible(handle: &Handle, why: Inadmissible) -> Result<json::Submitted, Fault> {
     let view = handle.view().await?;
-    let account = view
-        .authors
-        .get(&handle.about().id)
-        .map(|own| own.book.account.clone());
+    let account = view.authors.get(&handle.about().id).map(|own| own.book.account.clone());
     let (seq, balance, trust) = account.map_or((0, 0, 0), |own| (own.seq.0, own.balance.0, own.trust.0));
     Ok(json::Submitted {
         verdict: "inadmissible".to_owned(),
@@ -185,32 +166,11 @@ mod tests {
     #[test]
     fn each_verdict_has_a_reason_of_its_own() {
         let policy = Policy::default();
-        let rejected = |by| Verdict::Rejected {
-            by,
-            penalty: MicroAtp::from_atp(5),
-        };
+        let rejected = |by| Verdict::Rejected { by, penalty: MicroAtp::from_atp(5) };
         let cases = [
-            (
-                Verdict::Accepted {
-                    reward: MicroAtp(1_500_000),
-                },
-                750_000,
-                "earns 1.500000 ATP",
-            ),
-            (
-                Verdict::Accepted {
-                    reward: MicroAtp::ZERO,
-                },
-                310_000,
-                "rewards begin at",
-            ),
-            (
-                Verdict::Accepted {
-                    reward: MicroAtp::ZERO,
-                },
-                990_000,
-                "used up",
-            ),
+            (Verdict::Accepted { reward: MicroAtp(1_500_000) }, 750_000, "earns 1.500000 ATP"),
+            (Verdict::Accepted { reward: MicroAtp::ZERO }, 310_000, "rewards begin at"),
+            (Verdict::Accepted { reward: MicroAtp::ZERO }, 990_000, "used up"),
             (rejected(Rejection::Quality), 100_000, "at least 0.300000"),
             (rejected(Rejection::Spam), 900_000, "repeats"),
             (rejected(Rejection::RateLimit), 900_000, "one window"),
@@ -230,16 +190,10 @@ mod tests {
             key: None,
             dry_run: false,
         };
-        assert_eq!(
-            submission(request("a\nb", "exploring")).unwrap_err().code(),
-            "bad_session"
-        );
+        assert_eq!(submission(request("a\nb", "exploring")).unwrap_err().code(), "bad_session");
         let fault = submission(request("main", "shou\u{1b}ting")).unwrap_err();
         assert_eq!(fault.code(), "bad_mode");
         assert!(!fault.message().contains('\u{1b}'));
-        assert_eq!(
-            submission(request("main", "verifying")).unwrap().mode,
-            Mode::Verifying
-        );
+        assert_eq!(submission(request("main", "verifying")).unwrap().mode, Mode::Verifying);
     }
 }

@@ -25,6 +25,7 @@ pub async fn status(handle: &Handle) -> Result<json::Status, NodeGone> {
     Ok(json::Status {
         node: node(handle),
         listen: handle.listen().iter().map(ToString::to_string).collect(),
+        connections: handle.connections(),
         peers: peers(handle, &view),
         authors: authors(handle, &view),
         counters: handle.counters(),
@@ -56,12 +57,7 @@ pub fn node(handle: &Handle) -> json::Node {
 #[must_use]
 pub fn peers(handle: &Handle, view: &View) -> Vec<json::Peer> {
     let mut peers: Vec<json::Peer> = view.peers.iter().map(|peer| self::peer(handle, peer)).collect();
-    peers.sort_by(|one, other| {
-        other
-            .verified
-            .cmp(&one.verified)
-            .then_with(|| one.name.cmp(&other.name))
-    });
+    peers.sort_by(|one, other| other.verified.cmp(&one.verified).then_with(|| one.name.cmp(&other.name)));
     peers
 }
 
@@ -81,29 +77,18 @@ fn peer(handle: &Handle, peer: &PeerView) -> json::Peer {
         arch: None,
         dialled: None,
         clock_ahead_ms: None,
-        sources: peer
-            .sources
-            .iter()
-            .copied()
-            .map(Source::name)
-            .map(str::to_owned)
-            .collect(),
+        sources: peer.sources.iter().copied().map(Source::name).map(str::to_owned).collect(),
         reason: None,
     };
     match &peer.state {
         PeerState::Verified(linked) => verified(handle, linked, heard_of),
-        PeerState::Seen(reason) => json::Peer {
-            reason: Some(reason.clone()),
-            ..heard_of
-        },
+        PeerState::Seen(reason) => json::Peer { reason: Some(reason.clone()), ..heard_of },
     }
 }
 
 fn verified(handle: &Handle, linked: &VerifiedPeer, heard_of: json::Peer) -> json::Peer {
     let stats = handle.link_stats(linked.link);
-    let rtt_us = stats
-        .as_ref()
-        .map(|stats| u64::try_from(stats.rtt.as_micros()).unwrap_or(u64::MAX));
+    let rtt_us = stats.as_ref().map(|stats| u64::try_from(stats.rtt.as_micros()).unwrap_or(u64::MAX));
     json::Peer {
         address: Some(linked.address.to_string()),
         verified: true,
@@ -125,10 +110,7 @@ fn verified(handle: &Handle, linked: &VerifiedPeer, heard_of: json::Peer) -> jso
 #[must_use]
 pub fn authors(handle: &Handle, view: &View) -> Vec<json::Author> {
     let (policy, now) = (&handle.about().policy, now());
-    view.authors
-        .iter()
-        .map(|(id, author)| self::author(policy, now, *id, author))
-        .collect()
+    view.authors.iter().map(|(id, author)| self::author(policy, now, *id, author)).collect()
 }
 
 fn author(policy: &Policy, now: Millis, id: NodeId, author: &AuthorView) -> json::Author {
@@ -213,11 +195,7 @@ pub fn find_author(view: &View, meant: &str) -> Result<NodeId, Fault> {
         [id] => Ok(*id),
         several => Err(Fault::bad_request(
             "author_ambiguous",
-            format!(
-                "`{}` can mean {} authors; use more of the id",
-                meant.escape_debug(),
-                several.len()
-            ),
+            format!("`{}` can mean {} authors; use more of the id", meant.escape_debug(), several.len()),
         )),
     }
 }

@@ -30,18 +30,9 @@ pub fn text(alerts: &[Alert]) -> String {
     let now_ms = time::now_ms();
     let row = |alert: &Alert| {
         let age = duration(now_ms.saturating_sub(alert.since_ms) / 1_000);
-        [
-            escaped(&alert.name),
-            format!("{age} ago"),
-            alert.count.to_string(),
-            escaped(&alert.about),
-        ]
+        [escaped(&alert.name), format!("{age} ago"), alert.count.to_string(), escaped(&alert.about)]
     };
-    let headings = [
-        ("alert", Align::Left),
-        ("first", Align::Right),
-        ("times", Align::Right),
-        ("about", Align::Left),
-    ];
+    let headings =
+        [("alert", Align::Left), ("first", Align::Right), ("times", Align::Right), ("about", Align::Left)];
     table(headings, &alerts.iter().map(row).collect::<Vec<_>>())
 }

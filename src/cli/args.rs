@@ -41,13 +41,7 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// Data directory: key, store and local socket [default: $XDG_DATA_HOME/cogmesh, else ~/.local/share/cogmesh]
-    #[arg(
-        long,
-        value_name = "DIR",
-        global = true,
-        env = "COGMESH_DATA_DIR",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DIR", global = true, env = "COGMESH_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
     /// Print JSON: one object, or one object a line for lists
     #[arg(long, global = true)]
@@ -126,13 +120,7 @@ pub struct StartArgs {
     #[arg(long, env = "COGMESH_INTERACTIVE", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub interactive: Option<bool>,
     /// Form of the log on standard error [default: text]
-    #[arg(
-        long,
-        value_name = "FORM",
-        env = "COGMESH_LOG_FORMAT",
-        hide_env_values = true,
-        value_enum
-    )]
+    #[arg(long, value_name = "FORM", env = "COGMESH_LOG_FORMAT", hide_env_values = true, value_enum)]
     pub log_format: Option<LogFormat>,
 }
 
@@ -243,20 +231,13 @@ fn with_start(mut typed: Vec<OsString>) -> Vec<OsString> {
 }
 
 fn is_common(word: &str) -> bool {
-    let verbose = word
-        .strip_prefix('-')
-        .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c == 'v'));
+    let verbose =
+        word.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c == 'v'));
     verbose || matches!(word, "--json" | "--verbose") || word.starts_with("--data-dir=")
 }
 
 fn is_help(word: &OsStr) -> bool {
-    [
-        OsStr::new("-h"),
-        OsStr::new("--help"),
-        OsStr::new("-V"),
-        OsStr::new("--version"),
-    ]
-    .contains(&word)
+    [OsStr::new("-h"), OsStr::new("--help"), OsStr::new("-V"), OsStr::new("--version")].contains(&word)
 }
 
 /// Checks that the definitions above go together.
@@ -284,10 +265,7 @@ mod tests {
             ("cogmesh", "cogmesh start"),
             ("cogmesh --port 9000", "cogmesh start --port 9000"),
             ("cogmesh --data-dir d -vv", "cogmesh --data-dir d -vv start"),
-            (
-                "cogmesh --json --data-dir=d --name a",
-                "cogmesh --json --data-dir=d start --name a",
-            ),
+            ("cogmesh --json --data-dir=d --name a", "cogmesh --json --data-dir=d start --name a"),
             ("cogmesh --data-dir d status", "cogmesh --data-dir d status"),
             ("cogmesh --help", "cogmesh --help"),
             ("cogmesh statsu", "cogmesh statsu"),

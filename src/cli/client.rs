@@ -34,9 +34,7 @@ impl Client {
     /// For the node on that data directory.
     #[must_use]
     pub fn new(data_dir: &Path) -> Self {
-        Self {
-            data_dir: data_dir.to_owned(),
-        }
+        Self { data_dir: data_dir.to_owned() }
     }
 
     /// Asks.
@@ -84,20 +82,14 @@ impl Client {
     }
 
     fn no_node(&self) -> Failure {
-        let message = format!(
-            "no node is running on the data directory `{}`",
-            self.data_dir.display()
-        );
+        let message = format!("no node is running on the data directory `{}`", self.data_dir.display());
         Failure::new(Exit::NoNode, message).hint(
             "start one with `cogmesh start`, or name the data directory of a running one with `--data-dir`",
         )
     }
 
     fn silent(&self) -> Failure {
-        let message = format!(
-            "the node on the data directory `{}` does not answer",
-            self.data_dir.display()
-        );
+        let message = format!("the node on the data directory `{}` does not answer", self.data_dir.display());
         Failure::new(Exit::Failed, message).hint("look at its log; what was asked may still be done")
     }
 }
@@ -137,9 +129,7 @@ async fn exchange(
         let response = sender.send_request(request).await;
         let response = response.map_err(|error| broken("the node ended the connection", &error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await;
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
             Ok(_) => {
                 anyhow!("the answer is longer than {ANSWER_BYTES_MAX} bytes; ask for less with `--limit`")
@@ -176,17 +166,10 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
 /// A path with a query; names and values are percent-encoded, and those without a value left out.
 #[must_use]
 pub fn query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
-    let given = parameters
-        .iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)));
-    let pairs: Vec<String> = given
-        .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
-        .collect();
-    if pairs.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{path}?{}", pairs.join("&"))
-    }
+    let given = parameters.iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let pairs: Vec<String> =
+        given.map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -208,14 +191,8 @@ mod tests {
     #[test]
     fn a_query_carries_any_text_and_leaves_out_what_is_not_asked() {
         assert_eq!(query("/v1/thoughts", &[("limit", None)]), "/v1/thoughts");
-        let parameters = [
-            ("session", Some("a b&c=é".to_owned())),
-            ("limit", Some("5".to_owned())),
-        ];
-        assert_eq!(
-            query("/v1/thoughts", &parameters),
-            "/v1/thoughts?session=a%20b%26c%3D%C3%A9&limit=5"
-        );
+        let parameters = [("session", Some("a b&c=é".to_owned())), ("limit", Some("5".to_owned()))];
+        assert_eq!(query("/v1/thoughts", &parameters), "/v1/thoughts?session=a%20b%26c%3D%C3%A9&limit=5");
     }
 
     #[test]
@@ -223,14 +200,8 @@ mod tests {
         let body = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
         let too_long = refused(StatusCode::PAYLOAD_TOO_LARGE, body("content_too_long").as_bytes());
         assert_eq!(too_long.exit(), Exit::Inadmissible);
-        assert_eq!(
-            refused(StatusCode::BAD_REQUEST, body("bad_limit").as_bytes()).exit(),
-            Exit::Usage
-        );
-        assert_eq!(
-            refused(StatusCode::NOT_FOUND, body("entry_unknown").as_bytes()).exit(),
-            Exit::Failed
-        );
+        assert_eq!(refused(StatusCode::BAD_REQUEST, body("bad_limit").as_bytes()).exit(), Exit::Usage);
+        assert_eq!(refused(StatusCode::NOT_FOUND, body("entry_unknown").as_bytes()).exit(), Exit::Failed);
         assert_eq!(refused(StatusCode::BAD_GATEWAY, b"?").exit(), Exit::Failed);
     }
 }

@@ -114,10 +114,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
     enough_links(&peers, peers_max)?;
     let config = Config {
         data_dir: data_dir.to_owned(),
-        name: typed
-            .name
-            .or(file.name)
-            .unwrap_or_else(|| NodeName::from_host(host)),
+        name: typed.name.or(file.name).unwrap_or_else(|| NodeName::from_host(host)),
         hardware,
         level,
         federation,
@@ -152,11 +149,7 @@ pub fn host() -> String {
 fn listen(mut interfaces: Vec<String>) -> Listen {
     interfaces.sort_unstable();
     interfaces.dedup();
-    if interfaces.is_empty() {
-        Listen::Everywhere
-    } else {
-        Listen::Interfaces(interfaces)
-    }
+    if interfaces.is_empty() { Listen::Everywhere } else { Listen::Interfaces(interfaces) }
 }
 
 fn enough_links(peers: &[PeerOption], peers_max: usize) -> Result<(), Failure> {
@@ -165,9 +158,7 @@ fn enough_links(peers: &[PeerOption], peers_max: usize) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!("`--peer` names {named} peers, but `--max-peers` allows {peers_max} links");
-    Err(Failure::usage(message).hint(format!(
-        "name fewer peers, or set `--max-peers` to {named} or more"
-    )))
+    Err(Failure::usage(message).hint(format!("name fewer peers, or set `--max-peers` to {named} or more")))
 }
 
 /// What was typed, or else what stands in the file.
@@ -208,13 +199,9 @@ fn read(data_dir: &Path) -> anyhow::Result<FileOptions> {
         return Err(Failure::usage(message).into());
     }
     toml::from_str(&text).map_err(|error| {
-        let message = format!(
-            "the configuration file `{shown}` can't be used: {}",
-            error.to_string().trim_end()
-        );
-        Failure::usage(message)
-            .hint("`cogmesh start --help` lists what may stand in it")
-            .into()
+        let message =
+            format!("the configuration file `{shown}` can't be used: {}", error.to_string().trim_end());
+        Failure::usage(message).hint("`cogmesh start --help` lists what may stand in it").into()
     })
 }
 
@@ -233,10 +220,7 @@ fn max_peers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error
     if (1..=options::PEERS_MAX_LIMIT).contains(&i64::from(number)) {
         return Ok(Some(number));
     }
-    Err(D::Error::custom(format!(
-        "`max-peers` is 1 to {}, not {number}",
-        options::PEERS_MAX_LIMIT
-    )))
+    Err(D::Error::custom(format!("`max-peers` is 1 to {}, not {number}", options::PEERS_MAX_LIMIT)))
 }
 
 #[cfg(test)]
@@ -244,11 +228,7 @@ mod tests {
     use super::*;
 
     fn machine() -> Machine {
-        Machine {
-            hardware: Hardware::Software,
-            memory_kib: Some(8 << 20),
-            model: None,
-        }
+        Machine { hardware: Hardware::Software, memory_kib: Some(8 << 20), model: None }
     }
 
     fn with_file(text: &str, typed: StartArgs) -> anyhow::Result<Run> {
@@ -263,22 +243,10 @@ mod tests {
 
     #[test]
     fn without_anything_a_node_is_named_after_its_host() {
-        let run = resolve(
-            StartArgs::default(),
-            Path::new("/nowhere"),
-            &machine(),
-            "Legion.local",
-        )
-        .unwrap();
+        let run = resolve(StartArgs::default(), Path::new("/nowhere"), &machine(), "Legion.local").unwrap();
         assert_eq!(run.config.name.as_str(), "legion-local");
-        assert_eq!(
-            (run.config.federation.as_str(), run.config.port, run.config.mdns),
-            ("lan", None, true)
-        );
-        assert_eq!(
-            (run.config.listen, run.config.peers_max),
-            (Listen::Everywhere, 64)
-        );
+        assert_eq!((run.config.federation.as_str(), run.config.port, run.config.mdns), ("lan", None, true));
+        assert_eq!((run.config.listen, run.config.peers_max), (Listen::Everywhere, 64));
         assert_eq!((run.interactive, run.log_format), (false, LogFormat::Text));
         assert_eq!(run.config.level.number(), 3);
     }
@@ -290,25 +258,12 @@ mod tests {
         let run = with_file(file, StartArgs::default()).unwrap();
         assert_eq!((run.config.name.as_str(), run.config.port), ("thor", Some(9000)));
         assert_eq!(run.config.listen, Listen::Interfaces(vec!["eth0".to_owned()]));
-        assert_eq!(
-            (run.config.peers.len(), run.config.mdns, run.config.peers_max),
-            (2, false, 8)
-        );
-        assert_eq!(
-            (run.config.hardware, run.config.level.number()),
-            (Hardware::TrustZone, 2)
-        );
+        assert_eq!((run.config.peers.len(), run.config.mdns, run.config.peers_max), (2, false, 8));
+        assert_eq!((run.config.hardware, run.config.level.number()), (Hardware::TrustZone, 2));
         assert_eq!((run.interactive, run.log_format), (true, LogFormat::Json));
-        let typed = StartArgs {
-            port: Some(9001),
-            no_mdns: Some(false),
-            ..StartArgs::default()
-        };
+        let typed = StartArgs { port: Some(9001), no_mdns: Some(false), ..StartArgs::default() };
         let run = with_file(file, typed).unwrap();
-        assert_eq!(
-            (run.config.port, run.config.mdns, run.config.name.as_str()),
-            (Some(9001), true, "thor")
-        );
+        assert_eq!((run.config.port, run.config.mdns, run.config.name.as_str()), (Some(9001), true, "thor"));
     }
 
     #[test]
@@ -330,20 +285,14 @@ mod tests {
         ];
         for (text, name) in cases {
             let error = refused(text);
-            assert!(
-                error.contains(name) && error.contains(CONFIG_FILE),
-                "{text}: {error}"
-            );
+            assert!(error.contains(name) && error.contains(CONFIG_FILE), "{text}: {error}");
         }
     }
 
     #[test]
     fn more_peers_than_links_are_refused_with_both_names() {
         let error = refused("peer = ['a:1', 'b:2']\nmax-peers = 1");
-        assert!(
-            error.contains("--peer") && error.contains("--max-peers"),
-            "{error}"
-        );
+        assert!(error.contains("--peer") && error.contains("--max-peers"), "{error}");
     }
 
     #[test]

@@ -33,27 +33,11 @@ pub fn text(economics: &Economics) -> String {
         ("least", atp(economics.min_uatp)),
         ("most", atp(economics.max_uatp)),
         ("Gini", ratio(economics.gini_ppm)),
-        (
-            "rewards",
-            format!("{} a minute", millionths(economics.rewards_per_min_ppm)),
-        ),
-        (
-            "penalties",
-            format!("{} a minute", millionths(economics.penalties_per_min_ppm)),
-        ),
+        ("rewards", format!("{} a minute", millionths(economics.rewards_per_min_ppm))),
+        ("penalties", format!("{} a minute", millionths(economics.penalties_per_min_ppm))),
     ]);
-    let row = |one: &Balance| {
-        [
-            escaped(&one.name),
-            short(&one.id),
-            MicroAtp(one.balance_uatp).to_string(),
-        ]
-    };
-    let headings = [
-        ("name", Align::Left),
-        ("id", Align::Left),
-        ("balance (ATP)", Align::Right),
-    ];
+    let row = |one: &Balance| [escaped(&one.name), short(&one.id), MicroAtp(one.balance_uatp).to_string()];
+    let headings = [("name", Align::Left), ("id", Align::Left), ("balance (ATP)", Align::Right)];
     let rows: Vec<[String; 3]> = economics.balances.iter().map(row).collect();
     format!("{numbers}\n{}", table(headings, &rows))
 }

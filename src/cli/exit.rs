@@ -63,11 +63,7 @@ impl Failure {
     /// An error with that exit code.
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            message: message.into(),
-            hint: None,
-        }
+        Self { exit, message: message.into(), hint: None }
     }
 
     /// What was asked can't be meant.
@@ -85,10 +81,7 @@ impl Failure {
     /// With what to do about it.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 }
 
@@ -203,10 +196,7 @@ mod tests {
     fn an_error_is_a_sentence_and_a_hint_with_nothing_raw_in_it() {
         let failure = Failure::new(Exit::NoNode, "no node\u{1b}[2J").hint("start one");
         assert_eq!(exit_of(&failure.clone().into()), Exit::NoNode);
-        assert_eq!(
-            told(failure.into()),
-            "error: no node\\u{1b}[2J\n\nhint: start one\n"
-        );
+        assert_eq!(told(failure.into()), "error: no node\\u{1b}[2J\n\nhint: start one\n");
     }
 
     #[test]

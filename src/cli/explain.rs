@@ -17,24 +17,14 @@ use crate::api::json::{Explanation, Layer};
 /// # Errors
 /// Where no node runs, there is no such thought, or the output can't be written.
 pub async fn run(args: ExplainArgs, client: &Client, mut out: Out) -> anyhow::Result<ExitCode> {
-    let path = query(
-        "/v1/explain",
-        &[
-            ("author", args.author),
-            ("seq", args.seq.map(|seq| seq.to_string())),
-        ],
-    );
+    let path = query("/v1/explain", &[("author", args.author), ("seq", args.seq.map(|seq| seq.to_string()))]);
     let explanation: Explanation = client.get(&path).await?;
     out.one(&explanation, text)?;
     Ok(Exit::Done.into())
 }
 
 fn text(explanation: &Explanation) -> String {
-    let what = explanation
-        .layer
-        .as_deref()
-        .map(|layer| format!(" ({})", escaped(layer)))
-        .unwrap_or_default();
+    let what = explanation.layer.as_deref().map(|layer| format!(" ({})", escaped(layer))).unwrap_or_default();
     let head = format!(
         "{} ({}) #{}  {}  {} / {}\n{}{what}: coherence {}, {}; after it {}, trust {}, weight {}\n",
         escaped(&explanation.name),
@@ -55,19 +45,12 @@ fn text(explanation: &Explanation) -> String {
 }
 
 fn layer(layer: &Layer) -> String {
-    let inputs = layer
-        .inputs
-        .iter()
-        .map(|(name, value)| format!("{} {value}", escaped(name)));
+    let inputs = layer.inputs.iter().map(|(name, value)| format!("{} {value}", escaped(name)));
     let threshold = layer.threshold.map(|threshold| format!("threshold {threshold}"));
     let numbers: Vec<String> = inputs.chain(threshold).collect();
     let atp = (layer.delta_uatp != 0).then(|| atp_change(layer.delta_uatp));
     let trust = (layer.delta_trust_ppm != 0).then(|| format!("trust {:+} ppm", layer.delta_trust_ppm));
-    let changes: String = atp
-        .into_iter()
-        .chain(trust)
-        .map(|change| format!("  {change}"))
-        .collect();
+    let changes: String = atp.into_iter().chain(trust).map(|change| format!("  {change}")).collect();
     format!(
         "{} {}: {}{changes}\n    {}\n    {}\n",
         layer.number,

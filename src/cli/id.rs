@@ -39,10 +39,7 @@ pub struct WhoAmI {
 /// Where there is no key yet, it can't be used, or the output can't be written.
 pub async fn run(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
     let Some(identity) = identity_file::load(data_dir)? else {
-        let message = format!(
-            "there is no node in the data directory `{}` yet",
-            data_dir.display()
-        );
+        let message = format!("there is no node in the data directory `{}` yet", data_dir.display());
         let hint = "`cogmesh start` makes one at its first start; `--data-dir` names another place";
         return Err(Failure::new(Exit::Failed, message).hint(hint).into());
     };
@@ -65,11 +62,7 @@ pub async fn run(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
 }
 
 fn text(who: &WhoAmI) -> String {
-    let source = if who.running {
-        ""
-    } else {
-        " (as configured; the node is not running)"
-    };
+    let source = if who.running { "" } else { " (as configured; the node is not running)" };
     fields(&[
         ("id", who.id.clone()),
         ("name", format!("{}{source}", escaped(&who.name))),

@@ -57,10 +57,8 @@ pub async fn run(handle: &Handle, out: &mut Out) -> anyhow::Result<()> {
                 continue;
             }
         };
-        let (command, rest) = line
-            .trim()
-            .split_once(char::is_whitespace)
-            .unwrap_or_else(|| (line.trim(), ""));
+        let (command, rest) =
+            line.trim().split_once(char::is_whitespace).unwrap_or_else(|| (line.trim(), ""));
         match command {
             "" => {}
             "quit" => return Ok(()),
@@ -86,16 +84,12 @@ async fn obey(handle: &Handle, command: &str, rest: &str, out: &mut Out) -> anyh
             Err(gone) => complain_of(&gone.into()),
         },
         "metrics" => out.one(&handle.counters(), |counters| {
-            let lines: Vec<(&str, String)> = counters
-                .iter()
-                .map(|(name, count)| (name.as_str(), count.to_string()))
-                .collect();
+            let lines: Vec<(&str, String)> =
+                counters.iter().map(|(name, count)| (name.as_str(), count.to_string())).collect();
             fields(&lines)
         })?,
         "help" => out.text(HELP)?,
-        unknown => complain(&format!(
-            "unknown command `{unknown}`; `help` lists what there is"
-        )),
+        unknown => complain(&format!("unknown command `{unknown}`; `help` lists what there is")),
     }
     Ok(())
 }

@@ -30,12 +30,7 @@ pub async fn tell(mut events: Receiver<Arc<Event>>) {
 fn line(event: &Event) {
     match event {
         Event::Entry(entry) => self::entry(entry),
-        Event::PeerVerified {
-            id,
-            name,
-            address,
-            dialled,
-        } => peer_verified(id, name, address, *dialled),
+        Event::PeerVerified { id, name, address, dialled } => peer_verified(id, name, address, *dialled),
         Event::PeerLost { id, why } => tracing::info!(id = %id.short(), why = %ended(why), "peer lost"),
         Event::LinkReplaced { id } => tracing::debug!(id = %id.short(), "second link to a peer closed"),
         Event::Refused { id, refusal } => self::refusal(id.as_ref(), refusal, "refused a peer"),
@@ -49,13 +44,7 @@ fn line(event: &Event) {
         }
         Event::ClockSkew { author, ahead } => clock_skew(author, *ahead),
         Event::OwnClockSkew { ahead } => own_clock_skew(*ahead),
-        Event::Divergence {
-            author,
-            peer,
-            seq,
-            ours,
-            theirs,
-        } => {
+        Event::Divergence { author, peer, seq, ours, theirs } => {
             let what = "two nodes computed different accounts from one log; report it with the logs of both";
             tracing::warn!(author = %author.short(), peer = %peer.short(), %seq, %ours, %theirs, "{what}");
         }

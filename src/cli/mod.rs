@@ -64,10 +64,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match command {
         Command::Start(args) => {
             let data_dir = data_dir(&common)?;
-            wait_for(
-                Builder::new_multi_thread(),
-                start::run(args, &data_dir, common.verbose, out(&common)),
-            )
+            wait_for(Builder::new_multi_thread(), start::run(args, &data_dir, common.verbose, out(&common)))
         }
         Command::Demo(args) => {
             start::log_to_stderr(args::LogFormat::Text, common.verbose)?;
@@ -84,15 +81,15 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => with_node(&common, async |client, out| status::run(&client, out).await),
         Command::Peers => with_node(&common, async |client, out| peers::run(&client, out).await),
         Command::Authors => with_node(&common, async |client, out| authors::run(&client, out).await),
-        Command::Thoughts(args) => with_node(&common, async |client, out| {
-            thoughts::run(args, &client, out).await
-        }),
+        Command::Thoughts(args) => {
+            with_node(&common, async |client, out| thoughts::run(args, &client, out).await)
+        }
         Command::Sessions => with_node(&common, async |client, out| sessions::run(&client, out).await),
         Command::Economics => with_node(&common, async |client, out| economics::run(&client, out).await),
         Command::Alerts => with_node(&common, async |client, out| alerts::run(&client, out).await),
-        Command::Explain(args) => with_node(&common, async |client, out| {
-            explain::run(args, &client, out).await
-        }),
+        Command::Explain(args) => {
+            with_node(&common, async |client, out| explain::run(args, &client, out).await)
+        }
     }
 }
 
@@ -131,15 +128,13 @@ fn data_dir(common: &Common) -> Result<PathBuf, Failure> {
             true => Err(Failure::usage("`--data-dir` is empty")),
         };
     }
-    let absolute = |name: &str| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data_home =
         absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
     data_home.map(|data_home| data_home.join("cogmesh")).ok_or_else(|| {
-        Failure::usage("there is no place for the node's data: neither `XDG_DATA_HOME` nor `HOME` is an absolute path")
-            .hint("name a data directory with `--data-dir`")
+        Failure::usage(
+            "there is no place for the node's data: neither `XDG_DATA_HOME` nor `HOME` is an absolute path",
+        )
+        .hint("name a data directory with `--data-dir`")
     })
 }

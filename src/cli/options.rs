@@ -18,23 +18,17 @@ const HOST_BYTES_MAX: usize = 253;
 /// What is wrong with it.
 pub fn peer(text: &str) -> Result<PeerOption, String> {
     let (node, address) = match text.rsplit_once('@') {
-        Some((id, address)) => (
-            Some(id.parse::<NodeId>().map_err(|fault| fault.to_string())?),
-            address,
-        ),
+        Some((id, address)) => (Some(id.parse::<NodeId>().map_err(|fault| fault.to_string())?), address),
         None => (None, text),
     };
-    let (host, port) = address
-        .rsplit_once(':')
-        .ok_or("a peer is `HOST:PORT` or `NODEID@HOST:PORT`; the port is missing")?;
+    let (host, port) =
+        address.rsplit_once(':').ok_or("a peer is `HOST:PORT` or `NODEID@HOST:PORT`; the port is missing")?;
     match port.parse::<u16>() {
         Ok(1..) => {}
         Ok(0) | Err(_) => return Err("a port is a number from 1 to 65535".to_owned()),
     }
     let bare = match host.strip_prefix('[') {
-        Some(inner) => inner
-            .strip_suffix(']')
-            .ok_or("the bracket around the IPv6 address is not closed")?,
+        Some(inner) => inner.strip_suffix(']').ok_or("the bracket around the IPv6 address is not closed")?,
         None if host.contains(':') => {
             return Err(format!("an IPv6 address stands in brackets: `[{host}]:{port}`"));
         }
@@ -44,10 +38,7 @@ pub fn peer(text: &str) -> Result<PeerOption, String> {
     if !fits || bare.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("the host is a name or an address".to_owned());
     }
-    Ok(PeerOption {
-        node,
-        address: address.to_owned(),
-    })
+    Ok(PeerOption { node, address: address.to_owned() })
 }
 
 /// The name of a network interface; whether there is such a one shows when the node starts.
@@ -72,9 +63,7 @@ pub fn interface(text: &str) -> Result<String, String> {
 pub fn key(text: &str) -> Result<String, String> {
     match text.len() {
         1..=KEY_BYTES_MAX => Ok(text.to_owned()),
-        bytes => Err(format!(
-            "a submission key has 1 to {KEY_BYTES_MAX} bytes, not {bytes}"
-        )),
+        bytes => Err(format!("a submission key has 1 to {KEY_BYTES_MAX} bytes, not {bytes}")),
     }
 }
 
@@ -96,23 +85,11 @@ mod tests {
     #[test]
     fn a_peer_is_a_host_a_port_and_perhaps_an_id() {
         for address in ["thor:8888", "192.0.2.7:1", "[fe80::1%eth0]:8888", "[::1]:65535"] {
-            assert_eq!(
-                peer(address),
-                Ok(PeerOption {
-                    node: None,
-                    address: address.to_owned()
-                })
-            );
+            assert_eq!(peer(address), Ok(PeerOption { node: None, address: address.to_owned() }));
         }
         let id = crate::log::Identity::from_seed(&[1; 32]).unwrap().node_id();
         let pinned = peer(&format!("{}@thor:8888", id.to_text())).unwrap();
-        assert_eq!(
-            pinned,
-            PeerOption {
-                node: Some(id),
-                address: "thor:8888".to_owned()
-            }
-        );
+        assert_eq!(pinned, PeerOption { node: Some(id), address: "thor:8888".to_owned() });
     }
 
     #[test]

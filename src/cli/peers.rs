@@ -24,11 +24,7 @@ pub async fn run(client: &Client, mut out: Out) -> anyhow::Result<ExitCode> {
 #[must_use]
 pub fn text(peers: &[Peer]) -> String {
     let (linked, heard_of): (Vec<&Peer>, Vec<&Peer>) = peers.iter().partition(|peer| peer.verified);
-    let mut text = if linked.is_empty() {
-        "no peer is linked\n".to_owned()
-    } else {
-        links(&linked)
-    };
+    let mut text = if linked.is_empty() { "no peer is linked\n".to_owned() } else { links(&linked) };
     for peer in heard_of {
         text.push_str(&format!(
             "not linked: {} {}\n",
@@ -56,10 +52,7 @@ fn links(linked: &[&Peer]) -> String {
 
 fn row(peer: &Peer) -> [String; 8] {
     let claimed = peer.hardware.as_deref().unwrap_or("unknown");
-    let level = peer
-        .level
-        .map(|level| format!(", level {level}"))
-        .unwrap_or_default();
+    let level = peer.level.map(|level| format!(", level {level}")).unwrap_or_default();
     [
         escaped(&peer.name),
         peer.id.as_deref().map(short).unwrap_or_default(),
@@ -73,21 +66,10 @@ fn row(peer: &Peer) -> [String; 8] {
 }
 
 fn who(peer: &Peer) -> String {
-    let id = peer
-        .id
-        .as_deref()
-        .map(|id| format!(" ({})", short(id)))
-        .unwrap_or_default();
-    let address = peer
-        .address
-        .as_deref()
-        .map(|address| format!(" at {}", escaped(address)))
-        .unwrap_or_default();
-    let name = if peer.name.is_empty() {
-        "somebody".to_owned()
-    } else {
-        escaped(&peer.name)
-    };
+    let id = peer.id.as_deref().map(|id| format!(" ({})", short(id))).unwrap_or_default();
+    let address =
+        peer.address.as_deref().map(|address| format!(" at {}", escaped(address))).unwrap_or_default();
+    let name = if peer.name.is_empty() { "somebody".to_owned() } else { escaped(&peer.name) };
     format!("{name}{id}{address}:")
 }
 
@@ -136,9 +118,6 @@ mod tests {
             ..heard_of("legion", "")
         };
         let text = text(&[linked]);
-        assert!(
-            text.contains("tpm2, claimed, level 5") && text.contains("320 µs"),
-            "{text}"
-        );
+        assert!(text.contains("tpm2, claimed, level 5") && text.contains("320 µs"), "{text}");
     }
 }

@@ -75,10 +75,8 @@ pub fn replay(mut input: impl BufRead, mut out: impl Write, policy: &Policy) -> 
     let mut line = vec![];
     for number in 1_u64.. {
         line.clear();
-        let read = (&mut input)
-            .take(LINE_BYTES_MAX + 1)
-            .read_until(b'\n', &mut line)
-            .context("can't read")?;
+        let read =
+            (&mut input).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line).context("can't read")?;
         if read == 0 {
             break;
         }
@@ -96,9 +94,8 @@ pub fn replay(mut input: impl BufRead, mut out: impl Write, policy: &Policy) -> 
             bail!("line {number} brings more than {AUTHORS_MAX} authors");
         }
         let time = Millis(thought.time_ms);
-        let account = accounts
-            .entry(thought.author.clone())
-            .or_insert_with(|| Account::open(policy, level, time));
+        let account =
+            accounts.entry(thought.author.clone()).or_insert_with(|| Account::open(policy, level, time));
         let row = row(policy, account, &thought, time)?;
         writeln!(out, "{row}")?;
     }
@@ -121,11 +118,7 @@ const fn default_level() -> u8 {
 
 fn row(policy: &Policy, account: &mut Account, thought: &Thought, time: Millis) -> anyhow::Result<String> {
     let content_bytes = u32::try_from(thought.content.len()).unwrap_or(u32::MAX);
-    let facts = Facts {
-        time,
-        content_bytes,
-        features: measure(&thought.content),
-    };
+    let facts = Facts { time, content_bytes, features: measure(&thought.content) };
     let author = serde_json::to_string(&thought.author)?;
     let folded = fold(policy, account, &facts);
     let (balance, frozen) = (account.balance.0, account.frozen_until.0);
@@ -135,12 +128,7 @@ fn row(policy: &Policy, account: &mut Account, thought: &Thought, time: Millis) 
         Err(_) => format!(
             r#"{{"author": {author}, "balance_uatp": {balance}, "delta_uatp": 0, "frozen_until_ms": {frozen}, "layer": null, "seq": {seq}, "trust_ppm": {trust}, "verdict": "inadmissible"}}"#
         ),
-        Ok(Outcome {
-            verdict,
-            coherence,
-            delta,
-            weight,
-        }) => {
+        Ok(Outcome { verdict, coherence, delta, weight }) => {
             let (verdict, layer) = match verdict {
                 Verdict::Accepted { .. } => ("accepted", "null".to_owned()),
                 Verdict::Rejected { by, .. } => ("rejected", format!("\"{}\"", by.name())),

@@ -46,9 +46,7 @@ fn text(sessions: &[Session]) -> String {
 }
 
 fn shares(counts: &BTreeMap<String, u64>) -> String {
-    let shares: Vec<String> = counts
-        .iter()
-        .map(|(name, count)| format!("{count} {}", escaped(name)))
-        .collect();
+    let shares: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{count} {}", escaped(name))).collect();
     shares.join(", ")
 }

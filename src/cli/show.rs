@@ -111,16 +111,15 @@ const fn is_unsafe(c: char) -> bool {
 /// Foreign text on one line, with everything written out that a terminal would act on.
 #[must_use]
 pub fn escaped(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut shown, c| {
-            match c {
-                '\n' => shown.push_str("\\n"),
-                '\t' => shown.push_str("\\t"),
-                c if is_unsafe(c) => shown.extend(c.escape_unicode()),
-                c => shown.push(c),
-            }
-            shown
-        })
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\t' => shown.push_str("\\t"),
+            c if is_unsafe(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+        shown
+    })
 }
 
 /// Foreign text with its line breaks, everything else written out as [`escaped`] does.
@@ -152,10 +151,7 @@ pub fn atp_change(uatp: i64) -> String {
 #[must_use]
 pub fn ratio(ppm: u32) -> String {
     let shown = Ppm(ppm / 1_000 * 1_000).to_string();
-    shown
-        .get(..shown.len().saturating_sub(3))
-        .unwrap_or(&shown)
-        .to_owned()
+    shown.get(..shown.len().saturating_sub(3)).unwrap_or(&shown).to_owned()
 }
 
 /// A number of millionths to two places: `12.50`.
@@ -229,14 +225,10 @@ pub fn table<const N: usize>(headings: [(&str, Align); N], rows: &[[String; N]])
 }
 
 fn line(cells: &[String], widths: &[usize], aligns: &[Align]) -> String {
-    let padded = cells
-        .iter()
-        .zip(widths)
-        .zip(aligns)
-        .map(|((cell, width), align)| match align {
-            Align::Left => format!("{cell:<width$}"),
-            Align::Right => format!("{cell:>width$}"),
-        });
+    let padded = cells.iter().zip(widths).zip(aligns).map(|((cell, width), align)| match align {
+        Align::Left => format!("{cell:<width$}"),
+        Align::Right => format!("{cell:>width$}"),
+    });
     let line = padded.collect::<Vec<_>>().join("  ");
     format!("{}\n", line.trim_end())
 }
@@ -244,11 +236,7 @@ fn line(cells: &[String], widths: &[usize], aligns: &[Align]) -> String {
 /// Named values one below the other, aligned.
 #[must_use]
 pub fn fields(fields: &[(&str, String)]) -> String {
-    let width = fields
-        .iter()
-        .map(|(name, _)| name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     fields.iter().fold(String::new(), |mut text, (name, value)| {
         // Writing to a string can't fail.
         let _infallible = writeln!(text, "{name:<width$}  {value}");
@@ -281,11 +269,7 @@ mod tests {
             assert_eq!(escaped(&text), format!("a\\u{{{:x}}}b", u32::from(c)));
             let json = json_line(&text).unwrap();
             assert!(!json.trim_end_matches('\n').contains(c), "{json:?}");
-            assert_eq!(
-                serde_json::from_str::<String>(&json).unwrap(),
-                text,
-                "the value is the same"
-            );
+            assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text, "the value is the same");
         }
         assert_eq!(escaped("意識 — ça va?"), "意識 — ça va?");
     }
@@ -298,10 +282,7 @@ mod tests {
 
     #[test]
     fn numbers_are_shown_as_people_read_them() {
-        assert_eq!(
-            (ratio(299_999), ratio(1_000_000)),
-            ("0.299".to_owned(), "1.000".to_owned())
-        );
+        assert_eq!((ratio(299_999), ratio(1_000_000)), ("0.299".to_owned(), "1.000".to_owned()));
         assert_eq!(
             (atp_change(1_500_000), atp_change(-5_000_000)),
             ("+1.500000 ATP".to_owned(), "-5.000000 ATP".to_owned())
@@ -320,10 +301,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [
-            ["legion".to_owned(), "1".to_owned()],
-            ["é".to_owned(), "100".to_owned()],
-        ];
+        let rows = [["legion".to_owned(), "1".to_owned()], ["é".to_owned(), "100".to_owned()]];
         let text = table([("name", Align::Left), ("seq", Align::Right)], &rows);
         assert_eq!(text, "name    seq\nlegion    1\né       100\n");
     }

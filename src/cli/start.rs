@@ -120,10 +120,7 @@ struct Signals {
 impl Signals {
     fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("can't listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
     async fn next(&mut self) {
@@ -152,11 +149,7 @@ fn tell_ready(handle: &Handle, log_format: LogFormat, out: &mut Out) -> anyhow::
         LogFormat::Json => tracing::info!(%name, %id, listen = %shown, "listens"),
     }
     if out.form() == Form::Json {
-        let ready = Ready {
-            id: about.id.to_text(),
-            name: name.to_string(),
-            listen,
-        };
+        let ready = Ready { id: about.id.to_text(), name: name.to_string(), listen };
         out.one(&ready, |_| String::new())?;
     }
     Ok(())

@@ -31,21 +31,9 @@ pub fn text(status: &Status) -> String {
         ("node", format!("{} ({})", escaped(&node.name), escaped(&node.id))),
         (
             "hardware",
-            format!(
-                "{}, level {}, {}",
-                hardware(&node.hardware, None),
-                node.level,
-                escaped(&node.arch)
-            ),
+            format!("{}, level {}, {}", hardware(&node.hardware, None), node.level, escaped(&node.arch)),
         ),
-        (
-            "federation",
-            format!(
-                "{} ({kind}, {})",
-                escaped(&federation.name),
-                escaped(&federation.id)
-            ),
-        ),
+        ("federation", format!("{} ({kind}, {})", escaped(&federation.name), escaped(&federation.id))),
         ("listens on", escaped(&status.listen.join(", "))),
         ("running for", duration(node.uptime_s)),
         ("version", escaped(&node.version)),

@@ -25,11 +25,7 @@ const READ_BYTES_MAX: usize = 2 * 65_536;
 /// # Errors
 /// Where there is nothing to submit, no node runs, or the output can't be written.
 pub async fn run(args: SubmitArgs, client: &Client, mut out: Out) -> anyhow::Result<ExitCode> {
-    let content = if args.text == "-" {
-        read(io::stdin().lock())?
-    } else {
-        args.text
-    };
+    let content = if args.text == "-" { read(io::stdin().lock())? } else { args.text };
     if content.is_empty() {
         let hint = "write the thought after `submit`, or pipe it into `cogmesh submit -`";
         return Err(Failure::usage("there is nothing to submit").hint(hint).into());
@@ -79,10 +75,7 @@ pub fn text(submitted: &Submitted) -> String {
 fn read(input: impl Read) -> anyhow::Result<String> {
     let mut bytes = vec![];
     let bound = u64::try_from(READ_BYTES_MAX + 1).unwrap_or(u64::MAX);
-    input
-        .take(bound)
-        .read_to_end(&mut bytes)
-        .context("can't read standard input")?;
+    input.take(bound).read_to_end(&mut bytes).context("can't read standard input")?;
     if bytes.len() > READ_BYTES_MAX {
         let message = format!(
             "standard input is longer than {READ_BYTES_MAX} bytes, and no policy allows such a content"
@@ -92,10 +85,8 @@ fn read(input: impl Read) -> anyhow::Result<String> {
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Failure::usage(format!(
-            "standard input is not UTF-8: the byte at position {at} begins no character"
-        ))
-        .hint("convert it, for example with `iconv -t UTF-8`")
+        Failure::usage(format!("standard input is not UTF-8: the byte at position {at} begins no character"))
+            .hint("convert it, for example with `iconv -t UTF-8`")
     })?;
     if text.ends_with('\n') {
         text.pop();

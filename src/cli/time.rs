@@ -28,9 +28,7 @@ pub fn parse(text: &str, now_ms: u64) -> Option<u64> {
     if let Ok(ms) = text.parse() {
         return Some(ms);
     }
-    ago(text)
-        .map(|ago| now_ms.saturating_sub(ago))
-        .or_else(|| utc(text))
+    ago(text).map(|ago| now_ms.saturating_sub(ago)).or_else(|| utc(text))
 }
 
 fn ago(text: &str) -> Option<u64> {
@@ -84,11 +82,7 @@ const fn civil(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let march_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = year + era * 400;
     (if month <= 2 { year + 1 } else { year }, month, day)
 }

@@ -133,10 +133,7 @@ impl Account {
     /// # Errors
     /// Where the length is wrong or a value is out of its range.
     pub fn from_bytes(bytes: &[u8], policy: &Policy) -> Result<Self, AccountError> {
-        let mut reader = Reader {
-            rest: bytes,
-            bytes: bytes.len(),
-        };
+        let mut reader = Reader { rest: bytes, bytes: bytes.len() };
         let level = Level::try_from(reader.u8()?).map_err(|_| AccountError::OutOfRange)?;
         let mut account = Self {
             level,
@@ -163,11 +160,7 @@ impl Account {
         for _ in 0..count {
             account.recent.push_back(reader.take()?);
         }
-        if reader.rest.is_empty() {
-            Ok(account)
-        } else {
-            Err(reader.wrong_length())
-        }
+        if reader.rest.is_empty() { Ok(account) } else { Err(reader.wrong_length()) }
     }
 
     /// SHA-256 of its bytes: two nodes that have the same one have the same account.
@@ -232,9 +225,6 @@ mod tests {
         assert!(Account::from_bytes(&longer, &policy).is_err());
         let mut sixth_level = bytes;
         sixth_level[0] = 6;
-        assert_eq!(
-            Account::from_bytes(&sixth_level, &policy),
-            Err(AccountError::OutOfRange)
-        );
+        assert_eq!(Account::from_bytes(&sixth_level, &policy), Err(AccountError::OutOfRange));
     }
 }

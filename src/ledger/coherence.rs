@@ -77,10 +77,7 @@ fn tokens(content: &str) -> Vec<Token> {
             end_run(&mut run, &mut tokens);
         } else if is_cjk(scalar) {
             end_run(&mut run, &mut tokens);
-            tokens.push(Token {
-                text: scalar.to_string(),
-                is_cjk: true,
-            });
+            tokens.push(Token { text: scalar.to_string(), is_cjk: true });
         } else {
             run.push(scalar.to_ascii_lowercase());
         }
@@ -92,10 +89,7 @@ fn tokens(content: &str) -> Vec<Token> {
 fn end_run(run: &mut String, tokens: &mut Vec<Token>) {
     let text = run.trim_matches(is_punctuation);
     if !text.is_empty() {
-        tokens.push(Token {
-            text: text.to_owned(),
-            is_cjk: false,
-        });
+        tokens.push(Token { text: text.to_owned(), is_cjk: false });
     }
     run.clear();
 }

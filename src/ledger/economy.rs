@@ -38,10 +38,8 @@ pub fn economics(balances: &[MicroAtp]) -> Economics {
 /// From the sorted values: (2 × Σ i × x_i) / (n × Σ x_i) − (n + 1) / n, with i from 1.
 #[must_use]
 pub fn gini(balances: &[MicroAtp]) -> Ppm {
-    let mut sorted: Vec<u128> = balances
-        .iter()
-        .map(|balance| u128::try_from(balance.0).unwrap_or(0))
-        .collect();
+    let mut sorted: Vec<u128> =
+        balances.iter().map(|balance| u128::try_from(balance.0).unwrap_or(0)).collect();
     sorted.sort_unstable();
     let count = u128::try_from(sorted.len()).unwrap_or(u128::MAX);
     let sum: u128 = sorted.iter().sum();
@@ -49,10 +47,7 @@ pub fn gini(balances: &[MicroAtp]) -> Ppm {
         return Ppm::ZERO;
     }
     // Each balance is below 2^63, so even a million of them stay below 2^103 with their ranks.
-    let ranked: u128 = (1..)
-        .zip(&sorted)
-        .map(|(rank, balance): (u128, &u128)| rank * balance)
-        .sum();
+    let ranked: u128 = (1..).zip(&sorted).map(|(rank, balance): (u128, &u128)| rank * balance).sum();
     let above = (2 * ranked).saturating_sub((count + 1) * sum);
     let ppm = above.saturating_mul(1_000_000) / (count * sum);
     Ppm(u32::try_from(ppm).unwrap_or(Ppm::ONE.0))
@@ -140,11 +135,7 @@ mod tests {
         assert_eq!(gini(&[]), Ppm::ZERO);
         assert_eq!(gini(&atp(&[5, 5, 5])), Ppm::ZERO);
         assert_eq!(gini(&atp(&[0, 0, 0, 8])), Ppm(750_000));
-        assert_eq!(
-            gini(&atp(&[-100, 8])),
-            gini(&atp(&[0, 8])),
-            "debts count as nothing"
-        );
+        assert_eq!(gini(&atp(&[-100, 8])), gini(&atp(&[0, 8])), "debts count as nothing");
         assert_eq!(gini(&atp(&[1, 3])), Ppm(250_000));
     }
 
@@ -152,10 +143,7 @@ mod tests {
     fn totals_are_exact_and_the_mean_is_floored() {
         let economics = economics(&[MicroAtp(-1), MicroAtp(0)]);
         assert_eq!((economics.total, economics.mean), (MicroAtp(-1), MicroAtp(-1)));
-        assert_eq!(
-            super::economics(&[MicroAtp(i64::MAX); 3]).total,
-            MicroAtp(i64::MAX)
-        );
+        assert_eq!(super::economics(&[MicroAtp(i64::MAX); 3]).total, MicroAtp(i64::MAX));
     }
 
     #[test]

@@ -102,22 +102,13 @@ pub fn admissible(
     content_bytes: u32,
 ) -> Result<(), Inadmissible> {
     if time < account.time {
-        return Err(Inadmissible::TimeWentBack {
-            at: time,
-            last: account.time,
-        });
+        return Err(Inadmissible::TimeWentBack { at: time, last: account.time });
     }
     if account.is_frozen_at(time) {
-        return Err(Inadmissible::Frozen {
-            at: time,
-            until: account.frozen_until,
-        });
+        return Err(Inadmissible::Frozen { at: time, until: account.frozen_until });
     }
     if content_bytes > policy.content_max_bytes {
-        return Err(Inadmissible::TooLong {
-            bytes: content_bytes,
-            max: policy.content_max_bytes,
-        });
+        return Err(Inadmissible::TooLong { bytes: content_bytes, max: policy.content_max_bytes });
     }
     Ok(())
 }
@@ -163,34 +154,18 @@ pub fn fold(policy: &Policy, account: &mut Account, facts: &Facts) -> Result<Out
             MicroAtp::ZERO.saturating_sub(penalty)
         }
     };
-    Ok(Outcome {
-        verdict,
-        coherence,
-        delta,
-        weight: account.weight(policy),
-    })
+    Ok(Outcome { verdict, coherence, delta, weight: account.weight(policy) })
 }
 
 fn judge(policy: &Policy, account: &Account, facts: &Facts, coherence: Ppm) -> Verdict {
     if rate_limit::exceeds(account) {
-        return Verdict::Rejected {
-            by: Rejection::RateLimit,
-            penalty: policy.penalty_rate,
-        };
+        return Verdict::Rejected { by: Rejection::RateLimit, penalty: policy.penalty_rate };
     }
     if quality::is_too_low(policy, coherence) {
-        return Verdict::Rejected {
-            by: Rejection::Quality,
-            penalty: policy.penalty_quality,
-        };
+        return Verdict::Rejected { by: Rejection::Quality, penalty: policy.penalty_quality };
     }
     if corpus::repeats(account, &facts.features) {
-        return Verdict::Rejected {
-            by: Rejection::Spam,
-            penalty: policy.penalty_spam,
-        };
+        return Verdict::Rejected { by: Rejection::Spam, penalty: policy.penalty_spam };
     }
-    Verdict::Accepted {
-        reward: atp::reward(policy, account, coherence),
-    }
+    Verdict::Accepted { reward: atp::reward(policy, account, coherence) }
 }

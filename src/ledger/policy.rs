@@ -169,48 +169,27 @@ macro_rules! field {
 /// A field that is a ratio.
 macro_rules! ppm {
     ($name:ident, $max:expr) => {
-        field!(
-            $name,
-            4,
-            0,
-            $max,
-            |policy| i64::from(policy.$name.0),
-            |policy, value| {
-                policy.$name = Ppm(u32::try_from(value).unwrap_or(u32::MAX));
-            }
-        )
+        field!($name, 4, 0, $max, |policy| i64::from(policy.$name.0), |policy, value| {
+            policy.$name = Ppm(u32::try_from(value).unwrap_or(u32::MAX));
+        })
     };
 }
 
 /// A field that is an amount.
 macro_rules! atp {
     ($name:ident, $min:expr) => {
-        field!(
-            $name,
-            8,
-            $min,
-            ATP_MAX,
-            |policy| policy.$name.0,
-            |policy, value| {
-                policy.$name = MicroAtp(value);
-            }
-        )
+        field!($name, 8, $min, ATP_MAX, |policy| policy.$name.0, |policy, value| {
+            policy.$name = MicroAtp(value);
+        })
     };
 }
 
 /// A field that is a count.
 macro_rules! count {
     ($name:ident, $min:expr, $max:expr) => {
-        field!(
-            $name,
-            4,
-            $min,
-            $max,
-            |policy| i64::from(policy.$name),
-            |policy, value| {
-                policy.$name = u32::try_from(value).unwrap_or(u32::MAX);
-            }
-        )
+        field!($name, 4, $min, $max, |policy| i64::from(policy.$name), |policy, value| {
+            policy.$name = u32::try_from(value).unwrap_or(u32::MAX);
+        })
     };
 }
 
@@ -230,16 +209,9 @@ macro_rules! ms {
 
 /// Every field, in the order of the specification, which is that of the bytes.
 static FIELDS: [Field; 30] = [
-    field!(
-        pow_bits,
-        1,
-        0,
-        40,
-        |policy| i64::from(policy.pow_bits),
-        |policy, value| {
-            policy.pow_bits = u8::try_from(value).unwrap_or(u8::MAX);
-        }
-    ),
+    field!(pow_bits, 1, 0, 40, |policy| i64::from(policy.pow_bits), |policy, value| {
+        policy.pow_bits = u8::try_from(value).unwrap_or(u8::MAX);
+    }),
     ms!(rate_window_ms, 1),
     count!(rate_base, 0, COUNT_MAX),
     ppm!(coherence_min_ppm, PPM_MAX),
@@ -255,10 +227,7 @@ static FIELDS: [Field; 30] = [
         5,
         |policy| i64::from(policy.hardware_level_min.number()),
         |policy, value| {
-            if let Some(level) = u8::try_from(value)
-                .ok()
-                .and_then(|number| Level::try_from(number).ok())
-            {
+            if let Some(level) = u8::try_from(value).ok().and_then(|number| Level::try_from(number).ok()) {
                 policy.hardware_level_min = level;
             }
         }
@@ -282,16 +251,9 @@ static FIELDS: [Field; 30] = [
     atp!(min_balance, -ATP_MAX),
     atp!(freeze_balance, -ATP_MAX),
     ms!(freeze_ms, 0),
-    field!(
-        duplicate_window,
-        2,
-        0,
-        4_096,
-        |policy| i64::from(policy.duplicate_window),
-        |policy, value| {
-            policy.duplicate_window = u16::try_from(value).unwrap_or(u16::MAX);
-        }
-    ),
+    field!(duplicate_window, 2, 0, 4_096, |policy| i64::from(policy.duplicate_window), |policy, value| {
+        policy.duplicate_window = u16::try_from(value).unwrap_or(u16::MAX);
+    }),
     count!(content_max_bytes, 1, 65_536),
 ];
 
@@ -373,18 +335,14 @@ impl Policy {
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
         let table: toml::Table = text
             .parse()
-            .map_err(|error: toml::de::Error| PolicyError::NotToml {
-                what: error.to_string(),
-            })?;
+            .map_err(|error: toml::de::Error| PolicyError::NotToml { what: error.to_string() })?;
         let mut policy = Self::default();
         for (key, value) in &table {
             let field = FIELDS
                 .iter()
                 .find(|field| field.name == key)
                 .ok_or_else(|| PolicyError::UnknownKey { key: key.clone() })?;
-            let number = value
-                .as_integer()
-                .ok_or(PolicyError::NotANumber { field: field.name })?;
+            let number = value.as_integer().ok_or(PolicyError::NotANumber { field: field.name })?;
             field.put(&mut policy, i128::from(number))?;
         }
         policy.go_together()?;
@@ -417,26 +375,16 @@ impl Policy {
     pub fn first_difference(&self, theirs: &Self) -> Option<PolicyDifference> {
         FIELDS.iter().find_map(|field| {
             let (ours, theirs) = ((field.get)(self), (field.get)(theirs));
-            (ours != theirs).then_some(PolicyDifference {
-                field: field.name,
-                ours,
-                theirs,
-            })
+            (ours != theirs).then_some(PolicyDifference { field: field.name, ours, theirs })
         })
     }
 
     const fn go_together(&self) -> Result<(), PolicyError> {
         if self.reward_base.0 > self.reward_max.0 {
-            return Err(PolicyError::Crossed {
-                low: "reward_base",
-                high: "reward_max",
-            });
+            return Err(PolicyError::Crossed { low: "reward_base", high: "reward_max" });
         }
         if self.multiplier_min_ppm.0 > self.multiplier_max_ppm.0 {
-            return Err(PolicyError::Crossed {
-                low: "multiplier_min_ppm",
-                high: "multiplier_max_ppm",
-            });
+            return Err(PolicyError::Crossed { low: "multiplier_min_ppm", high: "multiplier_max_ppm" });
         }
         Ok(())
     }
@@ -444,15 +392,8 @@ impl Policy {
 
 impl Field {
     fn check(&self, value: i128) -> Result<i64, PolicyError> {
-        let error = PolicyError::OutOfRange {
-            field: self.name,
-            value,
-            min: self.min,
-            max: self.max,
-        };
-        let fits = i64::try_from(value)
-            .ok()
-            .filter(|value| (self.min..=self.max).contains(value));
+        let error = PolicyError::OutOfRange { field: self.name, value, min: self.min, max: self.max };
+        let fits = i64::try_from(value).ok().filter(|value| (self.min..=self.max).contains(value));
         fits.ok_or(error)
     }
 
@@ -468,21 +409,14 @@ mod tests {
 
     #[test]
     fn the_table_has_every_byte_of_a_policy() {
-        assert_eq!(
-            FIELDS.iter().map(|field| field.width).sum::<usize>(),
-            POLICY_BYTES
-        );
+        assert_eq!(FIELDS.iter().map(|field| field.width).sum::<usize>(), POLICY_BYTES);
         assert_eq!(Policy::default().to_bytes().len(), POLICY_BYTES);
         Policy::default().validate().unwrap();
     }
 
     #[test]
     fn bytes_and_file_form_give_the_policy_back() {
-        let policy = Policy {
-            rate_base: 77,
-            freeze_balance: MicroAtp(-5),
-            ..Policy::default()
-        };
+        let policy = Policy { rate_base: 77, freeze_balance: MicroAtp(-5), ..Policy::default() };
         assert_eq!(Policy::from_bytes(&policy.to_bytes()).unwrap(), policy);
         assert_eq!(Policy::from_toml(&policy.to_toml()).unwrap(), policy);
     }
@@ -490,13 +424,7 @@ mod tests {
     #[test]
     fn a_missing_key_has_its_default_and_a_wrong_one_is_named() {
         let policy = Policy::from_toml("rate_base = 100").unwrap();
-        assert_eq!(
-            policy,
-            Policy {
-                rate_base: 100,
-                ..Policy::default()
-            }
-        );
+        assert_eq!(policy, Policy { rate_base: 100, ..Policy::default() });
         for (text, named) in [
             ("rate_bass = 1", "rate_bass"),
             ("rate_base = -1", "rate_base"),
@@ -512,20 +440,9 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named_with_both_values() {
-        let theirs = Policy {
-            rate_base: 100,
-            penalty_spam: MicroAtp(1),
-            ..Policy::default()
-        };
+        let theirs = Policy { rate_base: 100, penalty_spam: MicroAtp(1), ..Policy::default() };
         let difference = Policy::default().first_difference(&theirs).unwrap();
-        assert_eq!(
-            difference,
-            PolicyDifference {
-                field: "rate_base",
-                ours: 10,
-                theirs: 100
-            }
-        );
+        assert_eq!(difference, PolicyDifference { field: "rate_base", ours: 10, theirs: 100 });
         assert_eq!(theirs.first_difference(&theirs), None);
     }
 }

@@ -66,14 +66,8 @@ mod tests {
         assert_eq!(claim.verify(&node, &[1; 32], &signature), Ok(()));
         assert!(claim.verify(&node, &[2; 32], &signature).is_err());
         for raised in [
-            Claim {
-                hardware: Hardware::Tpm2,
-                ..claim.clone()
-            },
-            Claim {
-                level: Level::MAX,
-                ..claim.clone()
-            },
+            Claim { hardware: Hardware::Tpm2, ..claim.clone() },
+            Claim { level: Level::MAX, ..claim.clone() },
         ] {
             assert!(raised.verify(&node, &[1; 32], &signature).is_err());
         }

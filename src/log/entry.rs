@@ -73,12 +73,7 @@ impl Entry {
         let bytes = Bytes::from(header.to_bytes());
         let hash = Hash::of_header(federation, &bytes);
         let content = content.map(|text| Bytes::copy_from_slice(text.as_bytes()));
-        Self {
-            header,
-            bytes,
-            hash,
-            content,
-        }
+        Self { header, bytes, hash, content }
     }
 
     /// An entry as it was sent or stored. Its content is not looked at (see [`Self::check_content`]).
@@ -92,12 +87,7 @@ impl Entry {
     ) -> Result<Self, HeaderFault> {
         let header = Header::parse(&header_bytes)?;
         let hash = Hash::of_header(federation, &header_bytes);
-        Ok(Self {
-            header,
-            bytes: header_bytes,
-            hash,
-            content,
-        })
+        Ok(Self { header, bytes: header_bytes, hash, content })
     }
 
     /// Checks the content against the header; there is nothing to check where it is not there.
@@ -171,18 +161,12 @@ impl Thought {
         }
         let bytes = content.len();
         if u32::try_from(bytes) != Ok(self.content_bytes) {
-            return Err(ContentFault::Length {
-                signed: self.content_bytes,
-                bytes,
-            });
+            return Err(ContentFault::Length { signed: self.content_bytes, bytes });
         }
         let text = str::from_utf8(content).map_err(|_| ContentFault::Utf8)?;
         let measured = measure(text);
         if measured != self.features {
-            return Err(ContentFault::Features {
-                signed: self.features,
-                measured,
-            });
+            return Err(ContentFault::Features { signed: self.features, measured });
         }
         Ok(())
     }
@@ -258,27 +242,16 @@ mod tests {
     #[test]
     fn a_header_that_lies_about_its_content_is_proof_against_its_author() {
         let longer = check(&thought(|t| t.content_bytes += 1), CONTENT.as_bytes());
-        assert_eq!(
-            longer,
-            Err(ContentFault::Length {
-                signed: 44,
-                bytes: 43
-            })
-        );
+        assert_eq!(longer, Err(ContentFault::Length { signed: 44, bytes: 43 }));
 
         let measured = measure(CONTENT);
-        let signed = Features {
-            diversity: Ppm(1),
-            ..measured
-        };
+        let signed = Features { diversity: Ppm(1), ..measured };
         let better = check(&thought(|t| t.features = signed), CONTENT.as_bytes());
         assert_eq!(better, Err(ContentFault::Features { signed, measured }));
 
         let noise = [0xff, 0xfe];
-        let unreadable = check(
-            &thought(|t| (t.content_hash, t.content_bytes) = (sha256(&[&noise]), 2)),
-            &noise,
-        );
+        let unreadable =
+            check(&thought(|t| (t.content_hash, t.content_bytes) = (sha256(&[&noise]), 2)), &noise);
         assert_eq!(unreadable, Err(ContentFault::Utf8));
         for fault in [longer, better, unreadable] {
             assert!(fault.unwrap_err().is_proof_against_author());
@@ -298,11 +271,7 @@ mod tests {
             arch: Architecture::new("x86_64").unwrap(),
             nonce: Nonce(0),
         };
-        let header = Header {
-            seq: Seq::GENESIS,
-            body: Body::Genesis(genesis),
-            ..thought(|_| {})
-        };
+        let header = Header { seq: Seq::GENESIS, body: Body::Genesis(genesis), ..thought(|_| {}) };
         let attached = check(&header, b"x").unwrap_err();
         assert_eq!(attached, ContentFault::Unexpected);
         assert!(!attached.is_proof_against_author());

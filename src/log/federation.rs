@@ -19,13 +19,7 @@ impl FederationId {
         // A federation name is at most 64 bytes long.
         let name_bytes = [name.len() as u8];
         let ca = ca.map_or(&[][..], |hash| hash.as_slice());
-        Self(sha256(&[
-            DOMAIN,
-            &name_bytes,
-            name,
-            policy.to_bytes().as_slice(),
-            ca,
-        ]))
+        Self(sha256(&[DOMAIN, &name_bytes, name, policy.to_bytes().as_slice(), ca]))
     }
 
     /// All 64 hex digits.
@@ -66,16 +60,10 @@ mod tests {
     fn a_ca_another_name_or_another_rule_makes_another_federation() {
         let lan = FederationName::new("lan").unwrap();
         let rules = Policy::default();
-        let stricter = Policy {
-            pow_bits: 21,
-            ..Policy::default()
-        };
+        let stricter = Policy { pow_bits: 21, ..Policy::default() };
         let open = FederationId::new(&lan, &rules, None);
         assert_ne!(open, FederationId::new(&lan, &rules, Some(&[0; 32])));
-        assert_ne!(
-            open,
-            FederationId::new(&FederationName::new("wan").unwrap(), &rules, None)
-        );
+        assert_ne!(open, FederationId::new(&FederationName::new("wan").unwrap(), &rules, None));
         assert_ne!(open, FederationId::new(&lan, &stricter, None));
         assert_eq!(open, FederationId::new(&lan, &rules, None));
     }

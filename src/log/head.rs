@@ -29,12 +29,7 @@ impl Head {
     pub fn sign(identity: &Identity, federation: &FederationId, seq: Seq, hash: Hash) -> Self {
         let author = identity.node_id();
         let signature = identity.sign(&signed_bytes(federation, &author, seq, hash));
-        Self {
-            author,
-            seq,
-            hash,
-            signature,
-        }
+        Self { author, seq, hash, signature }
     }
 
     /// Checks the author's signature.
@@ -49,13 +44,7 @@ impl Head {
 
 fn signed_bytes(federation: &FederationId, author: &NodeId, seq: Seq, hash: Hash) -> Vec<u8> {
     let seq = seq.0.to_le_bytes();
-    let parts: [&[u8]; 5] = [
-        b"cogmesh head v1\0",
-        &federation.0,
-        author.as_bytes(),
-        &seq,
-        &hash.0,
-    ];
+    let parts: [&[u8]; 5] = [b"cogmesh head v1\0", &federation.0, author.as_bytes(), &seq, &hash.0];
     parts.concat()
 }
 
@@ -68,19 +57,10 @@ mod tests {
         let identity = Identity::from_seed(&[7; 32]).unwrap();
         let (here, elsewhere) = (FederationId([1; 32]), FederationId([2; 32]));
         let head = Head::sign(&identity, &here, Seq(4), Hash([3; 32]));
-        let bad = Err(BadSignature {
-            node: identity.node_id(),
-        });
+        let bad = Err(BadSignature { node: identity.node_id() });
         assert_eq!(head.verify(&here), Ok(()));
         assert_eq!(head.verify(&elsewhere), bad);
         assert_eq!(Head { seq: Seq(5), ..head }.verify(&here), bad);
-        assert_eq!(
-            Head {
-                hash: Hash([4; 32]),
-                ..head
-            }
-            .verify(&here),
-            bad
-        );
+        assert_eq!(Head { hash: Hash([4; 32]), ..head }.verify(&here), bad);
     }
 }

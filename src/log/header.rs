@@ -281,14 +281,8 @@ impl FromStr for Hardware {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let unknown = UnknownName {
-            what: "hardware",
-            known: "software, tpm2, trustzone",
-        };
-        Self::ALL
-            .into_iter()
-            .find(|hardware| hardware.name() == name)
-            .ok_or(unknown)
+        let unknown = UnknownName { what: "hardware", known: "software, tpm2, trustzone" };
+        Self::ALL.into_iter().find(|hardware| hardware.name() == name).ok_or(unknown)
     }
 }
 
@@ -315,13 +309,8 @@ pub enum Mode {
 
 impl Mode {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
-        Self::Exploring,
-        Self::Questioning,
-        Self::Integrating,
-        Self::Verifying,
-        Self::Reframing,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Exploring, Self::Questioning, Self::Integrating, Self::Verifying, Self::Reframing];
 
     /// The name in commands, files and answers.
     #[must_use]
@@ -360,10 +349,7 @@ impl FromStr for Mode {
     fn from_str(name: &str) -> Result<Self, UnknownName> {
         let known = "exploring, questioning, integrating, verifying, reframing";
         let unknown = UnknownName { what: "mode", known };
-        Self::ALL
-            .into_iter()
-            .find(|mode| mode.name() == name)
-            .ok_or(unknown)
+        Self::ALL.into_iter().find(|mode| mode.name() == name).ok_or(unknown)
     }
 }
 

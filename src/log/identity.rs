@@ -111,8 +111,7 @@ impl NodeId {
     /// It is not one.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
         let key = UnparsedPublicKey::new(&ED25519, &self.0);
-        key.verify(message, &signature.0)
-            .map_err(|_| BadSignature { node: *self })
+        key.verify(message, &signature.0).map_err(|_| BadSignature { node: *self })
     }
 }
 
@@ -122,9 +121,7 @@ impl FromStr for NodeId {
     /// Exactly the text form, and no key that is weak.
     fn from_str(text: &str) -> Result<Self, NodeIdFault> {
         if text.len() != Self::TEXT_CHARS {
-            return Err(NodeIdFault::Length {
-                chars: text.chars().count(),
-            });
+            return Err(NodeIdFault::Length { chars: text.chars().count() });
         }
         if text.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(NodeIdFault::Encoding);
@@ -247,11 +244,7 @@ impl Identity {
     /// # Errors
     /// The crypto library does not give it.
     pub fn seed(&self) -> Result<[u8; 32], KeyRefused> {
-        let seed = self
-            .pair
-            .seed()
-            .and_then(|seed| seed.as_be_bytes())
-            .map_err(|_| KeyRefused)?;
+        let seed = self.pair.seed().and_then(|seed| seed.as_be_bytes()).map_err(|_| KeyRefused)?;
         <[u8; 32]>::try_from(seed.as_ref()).map_err(|_| KeyRefused)
     }
 
@@ -277,9 +270,7 @@ impl Identity {
 impl fmt::Debug for Identity {
     /// The node id; never the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("node_id", &self.node_id)
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("node_id", &self.node_id).finish_non_exhaustive()
     }
 }
 
@@ -300,21 +291,12 @@ mod tests {
         assert!(text.starts_with(&id.short()));
 
         assert_eq!(text.to_uppercase().parse::<NodeId>(), Err(NodeIdFault::Encoding));
-        assert_eq!(
-            format!("{text}a").parse::<NodeId>(),
-            Err(NodeIdFault::Length { chars: 53 })
-        );
+        assert_eq!(format!("{text}a").parse::<NodeId>(), Err(NodeIdFault::Length { chars: 53 }));
         // The last character carries one bit of the key; another with the same bit would be a second text.
         let trailing = format!("{}b", &text[..51]);
         assert_eq!(trailing.parse::<NodeId>(), Err(NodeIdFault::Encoding));
-        assert_eq!(
-            format!("{}é", &text[..50]).parse::<NodeId>(),
-            Err(NodeIdFault::Encoding)
-        );
-        assert_eq!(
-            "a".repeat(52).parse::<NodeId>(),
-            Err(NodeIdFault::Key(KeyFault::SmallOrder))
-        );
+        assert_eq!(format!("{}é", &text[..50]).parse::<NodeId>(), Err(NodeIdFault::Encoding));
+        assert_eq!("a".repeat(52).parse::<NodeId>(), Err(NodeIdFault::Key(KeyFault::SmallOrder)));
     }
 
     #[test]
@@ -340,10 +322,7 @@ mod tests {
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(der);
         rustls::crypto::aws_lc_rs::sign::any_eddsa_type(&key).unwrap();
         let pair = rcgen::KeyPair::try_from(&key).unwrap();
-        assert_eq!(
-            rcgen::PublicKeyData::der_bytes(&pair),
-            identity().node_id().as_bytes()
-        );
+        assert_eq!(rcgen::PublicKeyData::der_bytes(&pair), identity().node_id().as_bytes());
     }
 
     #[test]
@@ -353,9 +332,6 @@ mod tests {
         assert_eq!(one.node_id().verify(b"thought", &signature), Ok(()));
         let bad = |node| Err(BadSignature { node });
         assert_eq!(one.node_id().verify(b"Thought", &signature), bad(one.node_id()));
-        assert_eq!(
-            other.node_id().verify(b"thought", &signature),
-            bad(other.node_id())
-        );
+        assert_eq!(other.node_id().verify(b"thought", &signature), bad(other.node_id()));
     }
 }

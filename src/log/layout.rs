@@ -31,10 +31,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], LayoutFault> {
         let missing = N.saturating_sub(self.rest.len());
-        let (field, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(LayoutFault::Short { missing })?;
+        let (field, rest) = self.rest.split_first_chunk::<N>().ok_or(LayoutFault::Short { missing })?;
         self.rest = rest;
         Ok(*field)
     }
@@ -59,10 +56,7 @@ impl<'a> Reader<'a> {
     pub(super) fn short(&mut self) -> Result<&'a [u8], LayoutFault> {
         let bytes = usize::from(self.u8()?);
         let missing = bytes.saturating_sub(self.rest.len());
-        let (field, rest) = self
-            .rest
-            .split_at_checked(bytes)
-            .ok_or(LayoutFault::Short { missing })?;
+        let (field, rest) = self.rest.split_at_checked(bytes).ok_or(LayoutFault::Short { missing })?;
         self.rest = rest;
         Ok(field)
     }

@@ -43,20 +43,10 @@ struct Rule {
 
 impl Rule {
     fn check(&self, text: &str) -> Result<(), NameFault> {
-        let Self {
-            what,
-            bytes_min,
-            bytes_max,
-            allows,
-        } = *self;
+        let Self { what, bytes_min, bytes_max, allows } = *self;
         let bytes = text.len();
         if !(bytes_min..=bytes_max).contains(&bytes) {
-            return Err(NameFault::Length {
-                what,
-                bytes,
-                bytes_min,
-                bytes_max,
-            });
+            return Err(NameFault::Length { what, bytes, bytes_min, bytes_max });
         }
         match text.chars().find(|&c| !allows(c)) {
             Some(found) => Err(NameFault::Character { what, found }),
@@ -169,11 +159,7 @@ impl NodeName {
     pub fn from_host(host: &str) -> Self {
         let allowed = |c: char| if (Self::RULE.allows)(c) { c } else { '-' };
         let dashed: String = host.chars().map(|c| allowed(c.to_ascii_lowercase())).collect();
-        let cut: String = dashed
-            .trim_start_matches('-')
-            .chars()
-            .take(Self::BYTES_MAX)
-            .collect();
+        let cut: String = dashed.trim_start_matches('-').chars().take(Self::BYTES_MAX).collect();
         match cut.trim_end_matches('-') {
             "" => Self("node".into()),
             name => Self(name.into()),
@@ -195,12 +181,7 @@ mod tests {
         assert!(NodeName::new(&"a".repeat(32)).is_ok());
         assert_eq!(
             NodeName::new(&"a".repeat(33)),
-            Err(NameFault::Length {
-                what: "a node name",
-                bytes: 33,
-                bytes_min: 1,
-                bytes_max: 32
-            })
+            Err(NameFault::Length { what: "a node name", bytes: 33, bytes_min: 1, bytes_max: 32 })
         );
         assert!(NodeName::new("").is_err());
         assert!(SessionName::new(&"意".repeat(21)).is_ok());
@@ -213,21 +194,10 @@ mod tests {
     fn control_characters_and_broken_text_are_refused() {
         for bad in ['\0', '\n', '\x1b', '\x7f', '\u{85}', '\u{9f}'] {
             let found = FederationName::new(&format!("a{bad}"));
-            assert_eq!(
-                found,
-                Err(NameFault::Character {
-                    what: "a federation name",
-                    found: bad
-                })
-            );
+            assert_eq!(found, Err(NameFault::Character { what: "a federation name", found: bad }));
         }
         assert!(FederationName::new("Werkstatt \u{a0}2").is_ok());
-        assert_eq!(
-            SessionName::try_from(&[0xff][..]),
-            Err(NameFault::Utf8 {
-                what: "a session name"
-            })
-        );
+        assert_eq!(SessionName::try_from(&[0xff][..]), Err(NameFault::Utf8 { what: "a session name" }));
     }
 
     #[test]

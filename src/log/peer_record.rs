@@ -56,9 +56,7 @@ impl NodeRecord {
         time: Millis,
     ) -> Result<Self, RecordFault> {
         if addresses.len() > RECORD_ADDRESSES_MAX {
-            return Err(RecordFault::TooMany {
-                addresses: addresses.len(),
-            });
+            return Err(RecordFault::TooMany { addresses: addresses.len() });
         }
         Ok(Self::of_first(id, name, addresses, time))
     }
@@ -70,12 +68,7 @@ impl NodeRecord {
         for address in &mut addresses {
             *address = SocketAddr::new(address.ip(), address.port());
         }
-        Self {
-            id,
-            name,
-            addresses,
-            time,
-        }
+        Self { id, name, addresses, time }
     }
 
     /// Signs our own record.
@@ -110,9 +103,7 @@ impl NodeRecord {
         let id = NodeId::from_key(reader.array()?)?;
         let name = NodeName::try_from(reader.short()?)?;
         let time = Millis(reader.u64()?);
-        let addresses = (0..reader.u8()?)
-            .map(|_| read_address(&mut reader))
-            .collect::<Result<_, _>>()?;
+        let addresses = (0..reader.u8()?).map(|_| read_address(&mut reader)).collect::<Result<_, _>>()?;
         reader.finish()?;
         Self::new(id, name, addresses, time)
     }
@@ -188,12 +179,7 @@ mod tests {
 
     fn record(identity: &Identity, addresses: &[&str]) -> Result<NodeRecord, RecordFault> {
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        NodeRecord::new(
-            identity.node_id(),
-            "legion".parse().unwrap(),
-            addresses,
-            Millis(5),
-        )
+        NodeRecord::new(identity.node_id(), "legion".parse().unwrap(), addresses, Millis(5))
     }
 
     #[test]
@@ -219,17 +205,11 @@ mod tests {
     #[test]
     fn nine_addresses_a_strange_family_and_a_byte_left_over_are_refused() {
         let identity = Identity::from_seed(&[7; 32]).unwrap();
-        assert_eq!(
-            record(&identity, &["1.2.3.4:5"; 9]),
-            Err(RecordFault::TooMany { addresses: 9 })
-        );
+        assert_eq!(record(&identity, &["1.2.3.4:5"; 9]), Err(RecordFault::TooMany { addresses: 9 }));
 
         let mut bytes = record(&identity, &["1.2.3.4:5"]).unwrap().to_bytes();
         bytes.push(0);
-        assert_eq!(
-            NodeRecord::parse(&bytes),
-            Err(LayoutFault::LeftOver { bytes: 1 }.into())
-        );
+        assert_eq!(NodeRecord::parse(&bytes), Err(LayoutFault::LeftOver { bytes: 1 }.into()));
         bytes.pop();
         let family = bytes.len() - 7;
         bytes[family] = 5;

@@ -142,10 +142,7 @@ impl Segment {
     pub fn new(entries: Vec<Entry>, head: Head) -> Result<Self, SegmentFault> {
         let last = check_form(&entries)?;
         if head.author != last.author() {
-            return Err(SegmentFault::Author {
-                author: last.author(),
-                found: head.author,
-            });
+            return Err(SegmentFault::Author { author: last.author(), found: head.author });
         }
         if (head.seq, head.hash) != (last.seq(), last.hash()) {
             return Err(SegmentFault::Head { last: last.seq() });
@@ -164,10 +161,7 @@ impl Segment {
     ) -> Result<Verified<Self>, SegmentFault> {
         let last = check_form(&entries)?;
         if last.author() != identity.node_id() {
-            return Err(SegmentFault::Author {
-                author: identity.node_id(),
-                found: last.author(),
-            });
+            return Err(SegmentFault::Author { author: identity.node_id(), found: last.author() });
         }
         let head = Head::sign(identity, federation, last.seq(), last.hash());
         Ok(Verified(Self { entries, head }))
@@ -186,9 +180,7 @@ impl Segment {
         self.head.verify(&rules.federation)?;
         for entry in &self.entries {
             let seq = entry.seq();
-            entry
-                .check_content()
-                .map_err(|fault| SegmentFault::Content { seq, fault })?;
+            entry.check_content().map_err(|fault| SegmentFault::Content { seq, fault })?;
         }
         Ok(Verified(self))
     }
@@ -245,9 +237,7 @@ fn check_form(entries: &[Entry]) -> Result<&Entry, SegmentFault> {
         return Err(SegmentFault::Empty);
     };
     if entries.len() > SEGMENT_ENTRIES_MAX {
-        return Err(SegmentFault::TooMany {
-            entries: entries.len(),
-        });
+        return Err(SegmentFault::TooMany { entries: entries.len() });
     }
     if first.seq() == Seq::GENESIS && first.header().prev != Hash::ZERO {
         return Err(SegmentFault::Chain { seq: first.seq() });
@@ -275,17 +265,11 @@ fn check_place(entry: &Entry) -> Result<(), SegmentFault> {
 
 fn check_link(before: &Entry, entry: &Entry) -> Result<(), SegmentFault> {
     if entry.author() != before.author() {
-        return Err(SegmentFault::Author {
-            author: before.author(),
-            found: entry.author(),
-        });
+        return Err(SegmentFault::Author { author: before.author(), found: entry.author() });
     }
     // Not Seq::next: it stays at the last seq, which would let an entry follow itself there.
     if before.seq().0.checked_add(1) != Some(entry.seq().0) {
-        return Err(SegmentFault::Gap {
-            before: before.seq(),
-            found: entry.seq(),
-        });
+        return Err(SegmentFault::Gap { before: before.seq(), found: entry.seq() });
     }
     if entry.header().prev != before.hash() {
         return Err(SegmentFault::Chain { seq: entry.seq() });
@@ -302,11 +286,7 @@ fn check_cheaply(entry: &Entry, rules: &Rules) -> Result<(), SegmentFault> {
         Body::Thought(thought) => {
             let (bytes, bytes_max) = (thought.content_bytes, rules.content_bytes_max);
             if bytes > bytes_max {
-                return Err(SegmentFault::TooLong {
-                    seq: entry.seq(),
-                    bytes,
-                    bytes_max,
-                });
+                return Err(SegmentFault::TooLong { seq: entry.seq(), bytes, bytes_max });
             }
         }
     }

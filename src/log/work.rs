@@ -141,10 +141,7 @@ mod tests {
         assert_eq!(check_work(&whole.federation, &whole.node, nonce, 10), Ok(()));
         let elsewhere = FederationId([3; 32]);
         let bits = work_bits(&elsewhere, &whole.node, nonce);
-        assert!(
-            bits < 10,
-            "a nonce that fits two federations by chance: take another seed"
-        );
+        assert!(bits < 10, "a nonce that fits two federations by chance: take another seed");
         let refused = Err(WorkFault { bits, bits_min: 10 });
         assert_eq!(check_work(&elsewhere, &whole.node, nonce, 10), refused);
     }
@@ -160,10 +157,7 @@ mod tests {
     #[test]
     fn a_search_ends_when_told_to_and_where_no_nonce_is_left() {
         assert_eq!(search(0, 1).run(&AtomicBool::new(true)), None);
-        let impossible = Search {
-            bits_min: 255,
-            ..search(u64::MAX - 5, 2)
-        };
+        let impossible = Search { bits_min: 255, ..search(u64::MAX - 5, 2) };
         assert_eq!(impossible.run(&AtomicBool::new(false)), None);
     }
 }

@@ -75,23 +75,14 @@ impl State {
     }
 
     fn raise(&mut self, name: &'static str, about: String, wall_ms: u64) {
-        if let Some(alert) = self
-            .alerts
-            .iter_mut()
-            .find(|alert| alert.name == name && alert.about == about)
-        {
+        if let Some(alert) = self.alerts.iter_mut().find(|alert| alert.name == name && alert.about == about) {
             alert.count = alert.count.saturating_add(1);
             return;
         }
         if self.alerts.len() >= ALERTS_MAX {
             self.alerts.remove(0);
         }
-        self.alerts.push(Alert {
-            name,
-            about,
-            since_ms: wall_ms,
-            count: 1,
-        });
+        self.alerts.push(Alert { name, about, since_ms: wall_ms, count: 1 });
     }
 }
 
@@ -134,16 +125,11 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         }
         Event::ForkSeen { author, seq } => Some(("fork", format!("author {author} at entry {seq}"))),
         Event::ClockSkew { author, .. } => Some(("clock_skew", format!("author {author}"))),
-        Event::OwnClockSkew { .. } => Some((
-            "clock_skew",
-            "this node's clock is ahead of its peers'".to_owned(),
-        )),
-        Event::NameTaken { id, name } => Some(("name_taken", format!("{id} claims the name {name}"))),
-        Event::Refused {
-            id: Some(id),
-            refusal,
+        Event::OwnClockSkew { .. } => {
+            Some(("clock_skew", "this node's clock is ahead of its peers'".to_owned()))
         }
-        | Event::RefusedBy { id, refusal } => {
+        Event::NameTaken { id, name } => Some(("name_taken", format!("{id} claims the name {name}"))),
+        Event::Refused { id: Some(id), refusal } | Event::RefusedBy { id, refusal } => {
             let is_clone = refusal.code == crate::protocol::refusal::RefusalCode::Clone;
             is_clone.then(|| ("clone", format!("node key {id} is live in two places")))
         }

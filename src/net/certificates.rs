@@ -45,9 +45,7 @@ impl NodeCertificate {
         let pair = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(document), &PKCS_ED25519)
             .map_err(CertificateError::Made)?;
         let id = identity.node_id().to_text();
-        let uri = format!("cogmesh:{id}")
-            .try_into()
-            .map_err(CertificateError::Made)?;
+        let uri = format!("cogmesh:{id}").try_into().map_err(CertificateError::Made)?;
         let mut params = CertificateParams::default();
         params.not_before = date_time_ymd(1970, 1, 1);
         params.not_after = date_time_ymd(9999, 12, 31);
@@ -57,9 +55,7 @@ impl NodeCertificate {
         params.distinguished_name.push(DnType::CommonName, id);
         // The serial number is left to rcgen, which takes it from the key's hash: nothing in here is random.
         let certificate = params.self_signed(&pair).map_err(CertificateError::Made)?;
-        Ok(Self {
-            der: certificate.der().to_vec(),
-        })
+        Ok(Self { der: certificate.der().to_vec() })
     }
 
     /// Its DER bytes.
@@ -82,9 +78,7 @@ impl NodeCertificate {
 
 impl fmt::Debug for NodeCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("NodeCertificate")
-            .field(&self.fingerprint())
-            .finish()
+        f.debug_tuple("NodeCertificate").field(&self.fingerprint()).finish()
     }
 }
 
@@ -101,11 +95,7 @@ mod tests {
         assert_eq!(one.fingerprint().len(), 64);
         assert_eq!(tls::node_of(&one.to_rustls(), &[]), Ok(identity.node_id()));
         let uri = format!("cogmesh:{}", identity.node_id().to_text());
-        assert!(
-            one.der()
-                .windows(uri.len())
-                .any(|window| window == uri.as_bytes())
-        );
+        assert!(one.der().windows(uri.len()).any(|window| window == uri.as_bytes()));
         assert!(one.der().windows(15).any(|window| window == b"99991231000000Z"));
         // The server's whole first flight must fit three times the client's first datagram.
         assert!(one.der().len() < 500, "{}", one.der().len());

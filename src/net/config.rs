@@ -31,14 +31,7 @@ impl NetConfig {
     /// For a node with that key and those rules, listening there; the rest as by default.
     #[must_use]
     pub fn new(identity: Arc<Identity>, rules: Rules, listen: ListenOn, port: Option<u16>) -> Self {
-        Self {
-            identity,
-            rules,
-            listen,
-            port,
-            connections_max: 96,
-            timing: Timing::default(),
-        }
+        Self { identity, rules, listen, port, connections_max: 96, timing: Timing::default() }
     }
 }
 

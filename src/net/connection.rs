@@ -51,13 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>, quic: Connection, node: NodeId, sid
         Side::Dialler(attempt) => Some(attempt),
         Side::Acceptor => None,
     };
-    let connected = NetEvent::Connected {
-        link: link.id,
-        node,
-        attempt,
-        address: link.address(),
-        exporter,
-    };
+    let connected = NetEvent::Connected { link: link.id, node, attempt, address: link.address(), exporter };
     if shared.tell(connected).await {
         let mut tasks = JoinSet::new();
         start(&shared, &link, mouth, side, &mut tasks);
@@ -75,25 +69,10 @@ pub(super) async fn run(shared: Arc<Shared>, quic: Connection, node: NodeId, sid
 }
 
 fn start(shared: &Arc<Shared>, link: &Arc<Link>, mouth: Mouth, side: Side, tasks: &mut JoinSet<()>) {
-    let Mouth {
-        control: control_mouth,
-        balance,
-        thought,
-        full,
-    } = mouth;
+    let Mouth { control: control_mouth, balance, thought, full } = mouth;
     tasks.spawn(control(Arc::clone(shared), Arc::clone(link), side, control_mouth));
-    tasks.spawn(write(
-        Arc::clone(link),
-        StreamKind::BalanceSync,
-        balance,
-        shared.timing.farewell,
-    ));
-    tasks.spawn(write(
-        Arc::clone(link),
-        StreamKind::Thought,
-        thought,
-        shared.timing.farewell,
-    ));
+    tasks.spawn(write(Arc::clone(link), StreamKind::BalanceSync, balance, shared.timing.farewell));
+    tasks.spawn(write(Arc::clone(link), StreamKind::Thought, thought, shared.timing.farewell));
     tasks.spawn(tell_full(Arc::clone(shared), Arc::clone(link), full));
 }
 
@@ -162,8 +141,7 @@ async fn part(link: Arc<Link>, how: Parting, farewell: Duration) {
     }
     link.control.finish();
     drop(timeout(farewell, link.control.emptied()).await);
-    link.quic
-        .close(close_code(&how.refusal), how.refusal.about.as_bytes());
+    link.quic.close(close_code(&how.refusal), how.refusal.about.as_bytes());
 }
 
 /// The code with which a connection is closed for that refusal.
@@ -211,9 +189,7 @@ async fn control(shared: Arc<Shared>, link: Arc<Link>, side: Side, mut mouth: Wa
 
 async fn open_control(shared: &Shared, link: &Link) -> Result<(SendStream, Frames), Stopped> {
     let (mut send, receive) = link.quic.open_bi().await.map_err(|_| Stopped::Broke)?;
-    send.write_all(&[StreamKind::Control.number()])
-        .await
-        .map_err(|_| Stopped::Broke)?;
+    send.write_all(&[StreamKind::Control.number()]).await.map_err(|_| Stopped::Broke)?;
     Ok((send, Frames::new(receive, shared.timing.frame)))
 }
 

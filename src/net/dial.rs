@@ -65,11 +65,7 @@ impl Dialler {
     /// Dials, and attends to the connection that comes of it.
     pub(super) async fn dial(self, dial: Dial) {
         let shared = Arc::clone(&self.shared);
-        let Dial {
-            attempt,
-            expect,
-            addresses,
-        } = dial;
+        let Dial { attempt, expect, addresses } = dial;
         let raced = tokio::select! {
             raced = Race::new(self, expect).run(addresses) => raced,
             () = shared.closing.cancelled() => Err("the node is stopping".to_owned()),
@@ -135,14 +131,11 @@ impl Race {
     /// Takes an address in, once for each socket that may reach it.
     fn add(&mut self, address: SocketAddr) {
         if !may_be_a_node(address) {
-            self.faults
-                .push(format!("{address}: no address that a node can have"));
+            self.faults.push(format!("{address}: no address that a node can have"));
             return;
         }
         for (through, endpoint) in self.dialler.endpoints.iter().enumerate() {
-            let fits = endpoint
-                .local_addr()
-                .is_ok_and(|local| local.is_ipv6() || address.is_ipv4());
+            let fits = endpoint.local_addr().is_ok_and(|local| local.is_ipv6() || address.is_ipv4());
             if fits {
                 self.waiting.push_back(Candidate { address, through });
             }
@@ -153,8 +146,7 @@ impl Race {
         match resolved {
             Some((_, Ok(addresses))) => addresses.into_iter().for_each(|address| self.add(address)),
             Some((name, Err(error))) => {
-                self.faults
-                    .push(format!("`{}`: can't be resolved ({error})", name.escape_debug()));
+                self.faults.push(format!("`{}`: can't be resolved ({error})", name.escape_debug()));
             }
             None => self.faults.push("a name was not resolved".to_owned()),
         }
@@ -175,9 +167,7 @@ impl Race {
         let (dialler, expect) = (self.dialler.clone(), self.expect);
         self.tries.spawn(async move {
             let address = candidate.address;
-            connect(&dialler, &endpoint, address, expect)
-                .await
-                .map_err(|why| (address, why))
+            connect(&dialler, &endpoint, address, expect).await.map_err(|why| (address, why))
         });
     }
 
@@ -191,10 +181,7 @@ impl Race {
     /// Why nothing came of it, address by address.
     fn why(mut self) -> String {
         let patience = self.dialler.shared.timing.handshake;
-        let silent = self
-            .under_way
-            .iter()
-            .map(|address| format!("{address}: no answer within {patience:?}"));
+        let silent = self.under_way.iter().map(|address| format!("{address}: no answer within {patience:?}"));
         self.faults.extend(silent);
         self.faults.sort();
         self.faults.dedup();
@@ -217,16 +204,10 @@ async fn connect(
     address: SocketAddr,
     expect: Option<NodeId>,
 ) -> Result<(quinn::Connection, NodeId), String> {
-    let (crypto, found) = dialler
-        .shared
-        .credentials
-        .dialling(expect)
-        .map_err(|error| error.to_string())?;
+    let (crypto, found) = dialler.shared.credentials.dialling(expect).map_err(|error| error.to_string())?;
     let mut config = quinn::ClientConfig::new(crypto);
     config.transport_config(Arc::clone(&dialler.transport));
-    let connecting = endpoint
-        .connect_with(config, address, NO_NAME)
-        .map_err(|error| error.to_string())?;
+    let connecting = endpoint.connect_with(config, address, NO_NAME).map_err(|error| error.to_string())?;
     let connection = connecting
         .await
         .map_err(|error| found.get().map_or_else(|| sentence(&error), ToString::to_string))?;
@@ -264,14 +245,9 @@ mod tests {
 
     #[test]
     fn groups_and_nowhere_are_never_dialled_and_scopes_stay() {
-        for nobody in [
-            "0.0.0.0:1",
-            "224.0.0.251:5353",
-            "255.255.255.255:9",
-            "[::]:1",
-            "[ff02::1]:1",
-            "10.0.0.1:0",
-        ] {
+        for nobody in
+            ["0.0.0.0:1", "224.0.0.251:5353", "255.255.255.255:9", "[::]:1", "[ff02::1]:1", "10.0.0.1:0"]
+        {
             assert!(!may_be_a_node(nobody.parse().unwrap()), "{nobody}");
         }
         assert!(!may_be_a_node("[::ffff:224.0.0.1]:9".parse().unwrap()));

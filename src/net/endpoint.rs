@@ -88,14 +88,7 @@ impl Endpoint {
     /// # Errors
     /// See [`NetError`].
     pub fn open(config: NetConfig, events: mpsc::Sender<NetEvent>) -> Result<Self, NetError> {
-        let NetConfig {
-            identity,
-            rules,
-            listen,
-            port,
-            connections_max,
-            timing,
-        } = config;
+        let NetConfig { identity, rules, listen, port, connections_max, timing } = config;
         let certificate = NodeCertificate::self_signed(&identity)?;
         let credentials = Credentials::new(&identity)?;
         let seed = identity.seed().map_err(|_| NetError::Key)?;
@@ -135,23 +128,13 @@ impl Endpoint {
             // Nobody opens a stream of both ways towards a dialler before it is admitted.
             transport: Arc::new(transport(timing, 0)?),
         };
-        Ok(Self {
-            shared,
-            endpoints,
-            dialler,
-            certificate,
-            tasks,
-        })
+        Ok(Self { shared, endpoints, dialler, certificate, tasks })
     }
 
     /// Where it listens: `[::]:8888` for every address of both families. The port is the same everywhere.
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.endpoints
-            .iter()
-            .filter_map(|endpoint| endpoint.local_addr().ok())
-            .map(canonical)
-            .collect()
+        self.endpoints.iter().filter_map(|endpoint| endpoint.local_addr().ok()).map(canonical).collect()
     }
 
     /// The certificate that it shows.
@@ -227,6 +210,12 @@ impl Endpoint {
         self.shared.links.find(link).map(|link| LinkStats::of(&link))
     }
 
+    /// How many connections are open, whether or not they are admitted.
+    #[must_use]
+    pub fn link_count(&self) -> usize {
+        self.shared.links.all().len()
+    }
+
     /// A catch-up stream to that link, which is opened at its first segment; `None` where the link is gone.
     #[must_use]
     pub fn catch_up(&self, link: LinkId) -> Option<CatchUpSender> {
@@ -291,9 +280,7 @@ impl Drop for Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint")
-            .field("local", &self.local_addresses())
-            .finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("local", &self.local_addresses()).finish_non_exhaustive()
     }
 }
 

@@ -1,10 +1,10 @@
 //! Hearing: what the peer's streams say, as events. Segments are verified here, in the task of their stream: in order on
 //! each link, in parallel over all links.
 
-use std::sync::Arc;
+use std::{panic::resume_unwind, sync::Arc};
 
 use quinn::{RecvStream, SendStream};
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     event::NetEvent,
@@ -13,10 +13,13 @@ use super::{
     sending::PROBE_BYTES_MAX,
     streams::row,
 };
-use crate::protocol::{
-    frame::{ControlFrame, StreamKind},
-    refusal::{Refusal, RefusalCode},
-    wire::{self, WireFault},
+use crate::{
+    log::{Segment, SegmentFault, Verified},
+    protocol::{
+        frame::{ControlFrame, StreamKind},
+        refusal::{Refusal, RefusalCode},
+        wire::{self, WireFault},
+    },
 };
 
 /// Why a stream is read no further.
@@ -120,11 +123,8 @@ async fn read_one_way(shared: &Shared, link: &Link, frames: &mut Frames) -> Resu
 async fn segments(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
     while let Some(bytes) = frames.next().await? {
         let event = match wire::decode_segment(&bytes, &shared.rules.federation) {
-            Ok(segment) => match segment.verify(&shared.rules) {
-                Ok(segment) => NetEvent::Heard {
-                    link: link.id,
-                    segment,
-                },
+            Ok(segment) => match verify(shared, segment).await? {
+                Ok(segment) => NetEvent::Heard { link: link.id, segment },
                 Err(fault) => NetEvent::HeardWrong { link: link.id, fault },
             },
             Err(WireFault::Segment(fault)) => NetEvent::HeardWrong { link: link.id, fault },
@@ -133,6 +133,24 @@ async fn segments(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(
         tell(shared, event).await?;
     }
     Ok(())
+}
+
+/// Most entries of a segment that is verified in its stream's own task: about a third of a millisecond. A full segment
+/// takes five, and packets, pings and other links should not wait for that.
+const ENTRIES_AT_ONCE_MAX: usize = 64;
+
+async fn verify(shared: &Shared, segment: Segment) -> Result<Result<Verified<Segment>, SegmentFault>, End> {
+    let rules = shared.rules;
+    if segment.entries().len() <= ENTRIES_AT_ONCE_MAX {
+        return Ok(segment.verify(&rules));
+    }
+    match spawn_blocking(move || segment.verify(&rules)).await {
+        Ok(verified) => Ok(verified),
+        // The runtime is ending.
+        Err(error) if error.is_cancelled() => Err(End::Inbox),
+        // As if it had happened here: this connection is lost, and only this one.
+        Err(error) => resume_unwind(error.into_panic()),
+    }
 }
 
 async fn balance(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
@@ -199,11 +217,7 @@ pub(super) async fn stopped(shared: &Shared, link: &Link, stopped: Stopped) {
         Stopped::Broke => {}
         Stopped::Violated(refusal) => {
             shared
-                .tell(NetEvent::Violated {
-                    link: link.id,
-                    node: link.node,
-                    refusal: refusal.clone(),
-                })
+                .tell(NetEvent::Violated { link: link.id, node: link.node, refusal: refusal.clone() })
                 .await;
             link.part(refusal, Manner::AtOnce);
         }
@@ -211,16 +225,9 @@ pub(super) async fn stopped(shared: &Shared, link: &Link, stopped: Stopped) {
 }
 
 async fn tell(shared: &Shared, event: NetEvent) -> Result<(), End> {
-    if shared.tell(event).await {
-        Ok(())
-    } else {
-        Err(End::Inbox)
-    }
+    if shared.tell(event).await { Ok(()) } else { Err(End::Inbox) }
 }
 
 fn unknown(number: u8, way: &str) -> Stopped {
-    Stopped::Violated(Refusal::about(
-        RefusalCode::UnknownKind,
-        format!("a stream of kind {number}, {way}"),
-    ))
+    Stopped::Violated(Refusal::about(RefusalCode::UnknownKind, format!("a stream of kind {number}, {way}")))
 }

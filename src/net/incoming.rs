@@ -59,12 +59,7 @@ impl Door {
             // No answer: an honest node comes again within a second by itself.
             return incoming.ignore();
         };
-        self.tasks.spawn(shake(
-            Arc::clone(&self.shared),
-            incoming,
-            self.config.clone(),
-            turn,
-        ));
+        self.tasks.spawn(shake(Arc::clone(&self.shared), incoming, self.config.clone(), turn));
     }
 }
 
@@ -102,17 +97,10 @@ async fn handshake(
     mut config: quinn::ServerConfig,
 ) -> Result<quinn::Connection, String> {
     // Of its own for each handshake, so that what its verifier finds is about this one.
-    let (crypto, found) = shared
-        .credentials
-        .accepting()
-        .map_err(|error| error.to_string())?;
+    let (crypto, found) = shared.credentials.accepting().map_err(|error| error.to_string())?;
     config.crypto = crypto;
-    let connecting = incoming
-        .accept_with(Arc::new(config))
-        .map_err(|error| sentence(&error))?;
-    connecting
-        .await
-        .map_err(|error| found.get().map_or_else(|| sentence(&error), ToString::to_string))
+    let connecting = incoming.accept_with(Arc::new(config)).map_err(|error| sentence(&error))?;
+    connecting.await.map_err(|error| found.get().map_or_else(|| sentence(&error), ToString::to_string))
 }
 
 async fn failed(shared: &Shared, address: SocketAddr, why: String) {

@@ -8,11 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::protocol::{
     refusal::{Refusal, RefusalCode},
-    wire::FRAME_BYTES_MAX,
+    wire::{FRAME_BYTES_MAX, LENGTH_BYTES},
 };
 
-/// Bytes of the length before each frame.
-const LENGTH_BYTES: usize = 4;
 /// Most bytes that are taken from the stream at once.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 
@@ -36,11 +34,7 @@ pub(super) enum Stopped {
 
 impl Frames {
     pub(super) fn new(stream: RecvStream, patience: Duration) -> Self {
-        Self {
-            stream,
-            buffer: BytesMut::new(),
-            patience,
-        }
+        Self { stream, buffer: BytesMut::new(), patience }
     }
 
     /// The byte that names the stream's kind; it must come at once.
@@ -107,10 +101,7 @@ impl Frames {
         let length = usize::try_from(claimed).unwrap_or(usize::MAX);
         if length > FRAME_BYTES_MAX {
             let about = format!("{claimed} bytes, {FRAME_BYTES_MAX} allowed");
-            return Err(Stopped::Violated(Refusal::about(
-                RefusalCode::FrameTooLarge,
-                about,
-            )));
+            return Err(Stopped::Violated(Refusal::about(RefusalCode::FrameTooLarge, about)));
         }
         if self.buffer.len() < LENGTH_BYTES + length {
             return Ok(None);

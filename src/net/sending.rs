@@ -37,11 +37,7 @@ pub struct LinkStats {
 impl LinkStats {
     pub(super) fn of(link: &Link) -> Self {
         let stats = link.quic.stats();
-        Self {
-            rtt: stats.path.rtt,
-            bytes_sent: stats.udp_tx.bytes,
-            bytes_received: stats.udp_rx.bytes,
-        }
+        Self { rtt: stats.path.rtt, bytes_sent: stats.udp_tx.bytes, bytes_received: stats.udp_rx.bytes }
     }
 }
 
@@ -131,10 +127,7 @@ async fn open(link: &Link) -> Result<(SendStream, OwnedSemaphorePermit), SendFau
     let mut stream = link.quic.open_uni().await.map_err(|_| SendFault::LinkGone)?;
     // It fails only where the stream is gone, and then so does the write.
     drop(stream.set_priority(row(StreamKind::CatchUp).priority));
-    stream
-        .write_all(&[StreamKind::CatchUp.number()])
-        .await
-        .map_err(gone)?;
+    stream.write_all(&[StreamKind::CatchUp.number()]).await.map_err(gone)?;
     Ok((stream, turn))
 }
 
@@ -143,9 +136,7 @@ pub(super) async fn probe(link: &Link, payload: Bytes) -> Result<Duration, Probe
     if payload.len() > PROBE_BYTES_MAX {
         return Err(ProbeError::TooLong { bytes: payload.len() });
     }
-    timeout(PROBE_PATIENCE, echoed(link, payload))
-        .await
-        .unwrap_or(Err(ProbeError::NoEcho))
+    timeout(PROBE_PATIENCE, echoed(link, payload)).await.unwrap_or(Err(ProbeError::NoEcho))
 }
 
 async fn echoed(link: &Link, payload: Bytes) -> Result<Duration, ProbeError> {
@@ -154,9 +145,7 @@ async fn echoed(link: &Link, payload: Bytes) -> Result<Duration, ProbeError> {
     let started = Instant::now();
     let sent = payload.clone();
     let sending = async {
-        send.write_all(&[StreamKind::Probe.number()])
-            .await
-            .map_err(|_| ProbeError::LinkGone)?;
+        send.write_all(&[StreamKind::Probe.number()]).await.map_err(|_| ProbeError::LinkGone)?;
         send.write_chunk(sent).await.map_err(|_| ProbeError::LinkGone)?;
         send.finish().map_err(|_| ProbeError::LinkGone)
     };
@@ -168,9 +157,5 @@ async fn echoed(link: &Link, payload: Bytes) -> Result<Duration, ProbeError> {
         })
     };
     let ((), back) = tokio::try_join!(sending, receiving)?;
-    if back == payload {
-        Ok(started.elapsed())
-    } else {
-        Err(ProbeError::Differs)
-    }
+    if back == payload { Ok(started.elapsed()) } else { Err(ProbeError::Differs) }
 }

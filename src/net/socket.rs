@@ -93,17 +93,13 @@ fn places_of(name: &str) -> Result<Vec<Place>, SocketError> {
     let device = Place::Device(name.to_owned());
     match bind(&device, 0) {
         Ok(_) => Ok(vec![device]),
-        Err(error) if is_no_device(&error) => Err(SocketError::NoInterface {
-            name: name.to_owned(),
-        }),
+        Err(error) if is_no_device(&error) => Err(SocketError::NoInterface { name: name.to_owned() }),
         Err(_) => {
             let found = if_addrs::get_if_addrs().map_err(|source| fault(&device, source))?;
             let here = found.into_iter().filter(|interface| interface.name == name);
             let places: Vec<Place> = here.map(|interface| Place::At(interface.ip())).collect();
             if places.is_empty() {
-                return Err(SocketError::NoInterface {
-                    name: name.to_owned(),
-                });
+                return Err(SocketError::NoInterface { name: name.to_owned() });
             }
             Ok(places)
         }

@@ -38,12 +38,7 @@ pub(super) const fn row(kind: StreamKind) -> Row {
         StreamKind::BalanceSync => (Opener::EachOneWay, 2, SMALL_QUEUE_BYTES_MAX, 1),
         StreamKind::CatchUp => (Opener::EitherOneWay, 1, 0, 4),
     };
-    Row {
-        opener,
-        priority,
-        queue_bytes_max,
-        incoming_max,
-    }
+    Row { opener, priority, queue_bytes_max, incoming_max }
 }
 
 /// Bytes of live segments that wait for one peer. 64 peers at this bound are 64 MiB.

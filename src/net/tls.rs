@@ -35,9 +35,7 @@ pub const ALPN: &[u8] = b"cogmesh/1";
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-cogmesh-v1";
 
 /// The DER of an Ed25519 public key up to the key itself (RFC 8410): the only algorithm that a node id can have.
-const SPKI_PREFIX: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
+const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// Why a certificate is not one of a node that we want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,9 +158,8 @@ impl Credentials {
 /// Who the other side of a finished handshake is.
 pub(super) fn peer_of(connection: &quinn::Connection) -> Result<NodeId, CertificateFault> {
     let identity = connection.peer_identity().ok_or(CertificateFault::Unreadable)?;
-    let chain = identity
-        .downcast::<Vec<CertificateDer<'static>>>()
-        .map_err(|_| CertificateFault::Unreadable)?;
+    let chain =
+        identity.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| CertificateFault::Unreadable)?;
     let (certificate, rest) = chain.split_first().ok_or(CertificateFault::Unreadable)?;
     node_of(certificate, rest)
 }
@@ -170,9 +167,7 @@ pub(super) fn peer_of(connection: &quinn::Connection) -> Result<NodeId, Certific
 /// The TLS exporter of a finished handshake.
 pub(super) fn exporter_of(connection: &quinn::Connection) -> Option<[u8; 32]> {
     let mut exporter = [0; 32];
-    connection
-        .export_keying_material(&mut exporter, EXPORTER_LABEL, b"")
-        .ok()?;
+    connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").ok()?;
     Some(exporter)
 }
 
@@ -189,10 +184,7 @@ pub fn node_of(
     }
     let parsed = ParsedCertificate::try_from(certificate).map_err(|_| CertificateFault::Unreadable)?;
     let spki = parsed.subject_public_key_info();
-    let key = spki
-        .as_ref()
-        .strip_prefix(&SPKI_PREFIX)
-        .ok_or(CertificateFault::NotEd25519)?;
+    let key = spki.as_ref().strip_prefix(&SPKI_PREFIX).ok_or(CertificateFault::NotEd25519)?;
     let key = <[u8; 32]>::try_from(key).map_err(|_| CertificateFault::NotEd25519)?;
     NodeId::from_key(key).map_err(|_| CertificateFault::WeakKey)
 }

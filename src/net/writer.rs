@@ -61,26 +61,18 @@ impl Queue {
         let (items, receiver) = mpsc::unbounded_channel();
         let emptied = Arc::new(SetOnce::new());
         let room = Arc::new(Semaphore::new(row(kind).queue_bytes_max));
-        let waiting = Waiting {
-            items: receiver,
-            next: None,
-            emptied: Arc::clone(&emptied),
-        };
+        let waiting = Waiting { items: receiver, next: None, emptied: Arc::clone(&emptied) };
         (Self { room, items, emptied }, waiting)
     }
 
     /// Puts a frame in, or leaves all as it was.
     pub(super) fn push(&self, frame: Bytes) -> Result<(), NotQueued> {
         let cost = u32::try_from(frame.len() + FRAME_COST_BYTES).map_err(|_| NotQueued::Full)?;
-        let room = Arc::clone(&self.room)
-            .try_acquire_many_owned(cost)
-            .map_err(|error| match error {
-                TryAcquireError::NoPermits => NotQueued::Full,
-                TryAcquireError::Closed => NotQueued::Gone,
-            })?;
-        self.items
-            .send(Item::Frame(Queued { frame, room }))
-            .map_err(|_| NotQueued::Gone)
+        let room = Arc::clone(&self.room).try_acquire_many_owned(cost).map_err(|error| match error {
+            TryAcquireError::NoPermits => NotQueued::Full,
+            TryAcquireError::Closed => NotQueued::Gone,
+        })?;
+        self.items.send(Item::Frame(Queued { frame, room })).map_err(|_| NotQueued::Gone)
     }
 
     /// Lets the writer end its stream after what is queued by now.
@@ -122,19 +114,12 @@ impl Waiting {
         let mut gathered = BytesMut::with_capacity(GATHER_BYTES_MAX);
         gathered.extend_from_slice(&frame);
         let mut more = Some(second);
-        while let Some(Queued {
-            frame,
-            room: its_room,
-        }) = more
-        {
+        while let Some(Queued { frame, room: its_room }) = more {
             gathered.extend_from_slice(&frame);
             room.merge(its_room);
             more = self.fitting(gathered.len());
         }
-        Some(Queued {
-            frame: gathered.freeze(),
-            room,
-        })
+        Some(Queued { frame: gathered.freeze(), room })
     }
 
     /// Takes the frame after so many gathered bytes, where there is one and it fits.
@@ -207,11 +192,6 @@ mod tests {
         let lengths: Vec<_> = writes.iter().map(Bytes::len).collect();
         assert_eq!(lengths, [64 << 10, 16 << 10, 200 << 10, 3]);
         assert_eq!(writes[2].as_ptr(), large.as_ptr());
-        assert!(
-            writes[0]
-                .chunks(8 << 10)
-                .enumerate()
-                .all(|(byte, chunk)| chunk[0] == byte as u8)
-        );
+        assert!(writes[0].chunks(8 << 10).enumerate().all(|(byte, chunk)| chunk[0] == byte as u8));
     }
 }

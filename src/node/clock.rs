@@ -22,25 +22,16 @@ impl Clock {
     /// Starts, not before the newest time that the node has stored for itself.
     #[must_use]
     pub(super) fn start(newest_stored: Millis) -> Self {
-        Self {
-            started: Instant::now(),
-            latest: AtomicU64::new(newest_stored.max(RELEASED).0),
-        }
+        Self { started: Instant::now(), latest: AtomicU64::new(newest_stored.max(RELEASED).0) }
     }
 
     /// What time it is.
     #[must_use]
     pub(super) fn now(&self) -> Now {
-        let system = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
+        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let system = u64::try_from(system).unwrap_or(u64::MAX);
         let wall = self.latest.fetch_max(system, Ordering::Relaxed).max(system);
-        Now {
-            mono: self.mono(),
-            wall: Millis(wall),
-        }
+        Now { mono: self.mono(), wall: Millis(wall) }
     }
 
     /// The instant of a monotonic time, for a timer.
@@ -49,9 +40,7 @@ impl Clock {
         let after = std::time::Duration::from_millis(mono.0);
         // Beyond the end of time there is nothing to wait for that a day would not do.
         let day = std::time::Duration::from_secs(86_400);
-        self.started
-            .checked_add(after)
-            .unwrap_or_else(|| Instant::now() + day)
+        self.started.checked_add(after).unwrap_or_else(|| Instant::now() + day)
     }
 
     fn mono(&self) -> Millis {

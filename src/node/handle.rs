@@ -90,9 +90,7 @@ pub struct NodeGone;
 
 impl Handle {
     pub(super) fn new(shared: Shared) -> Self {
-        Self {
-            shared: Arc::new(shared),
-        }
+        Self { shared: Arc::new(shared) }
     }
 
     /// What does not change while it runs.
@@ -146,6 +144,12 @@ impl Handle {
         self.ask(Wish::View).await
     }
 
+    /// How many connections are open: one for each verified peer, and for a moment those that are being admitted.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.endpoint.link_count()
+    }
+
     /// Round-trip time and bytes of a link, as QUIC counts them.
     #[must_use]
     pub fn link_stats(&self, link: LinkId) -> Option<LinkStats> {
@@ -160,10 +164,7 @@ impl Handle {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn probe(&self, link: LinkId, bytes: usize) -> Result<Duration, crate::net::ProbeError> {
-        self.shared
-            .endpoint
-            .probe(link, bytes::Bytes::from(vec![0; bytes]))
-            .await
+        self.shared.endpoint.probe(link, bytes::Bytes::from(vec![0; bytes])).await
     }
 
     /// How often what happened since it started.
@@ -220,11 +221,7 @@ impl Handle {
 
     async fn ask<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Result<T, NodeGone> {
         let (answer, answered) = oneshot::channel();
-        self.shared
-            .wishes
-            .send(wish(answer))
-            .await
-            .map_err(|_| NodeGone)?;
+        self.shared.wishes.send(wish(answer)).await.map_err(|_| NodeGone)?;
         answered.await.map_err(|_| NodeGone)
     }
 }

@@ -28,11 +28,7 @@ impl Machine {
     /// Looks at the machine below `root`, which is `/` outside tests. What can't be read counts as missing.
     #[must_use]
     pub fn find(root: &Path) -> Self {
-        Self {
-            hardware: hardware(root),
-            memory_kib: memory_kib(root),
-            model: model(root),
-        }
+        Self { hardware: hardware(root), memory_kib: memory_kib(root), model: model(root) }
     }
 
     /// The level that such a machine has with that hardware: 5 with a hardware key and 16 GiB, 4 with 16 GiB, else 3.
@@ -69,22 +65,13 @@ fn memory_kib(root: &Path) -> Option<u64> {
 
 fn model(root: &Path) -> Option<String> {
     let text = read(&root.join("proc/device-tree/model"))?;
-    let model: String = text
-        .trim_end_matches('\0')
-        .trim()
-        .chars()
-        .take(MODEL_CHARS_MAX)
-        .collect();
+    let model: String = text.trim_end_matches('\0').trim().chars().take(MODEL_CHARS_MAX).collect();
     (!model.is_empty()).then_some(model)
 }
 
 fn read(path: &Path) -> Option<String> {
     let mut bytes = vec![];
-    fs::File::open(path)
-        .ok()?
-        .take(FILE_BYTES_MAX)
-        .read_to_end(&mut bytes)
-        .ok()?;
+    fs::File::open(path).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -109,14 +96,7 @@ mod tests {
     #[test]
     fn a_machine_that_shows_nothing_is_software_of_the_third_level() {
         let bare = machine(&[]);
-        assert_eq!(
-            bare,
-            Machine {
-                hardware: Hardware::Software,
-                memory_kib: None,
-                model: None
-            }
-        );
+        assert_eq!(bare, Machine { hardware: Hardware::Software, memory_kib: None, model: None });
         assert_eq!(level(&bare), 3);
     }
 
@@ -126,10 +106,7 @@ mod tests {
         let laptop = machine(&[("dev/tpmrm0", ""), ("proc/meminfo", meminfo)]);
         assert_eq!((laptop.hardware, level(&laptop)), (Hardware::Tpm2, 5));
         assert_eq!(laptop.level(Hardware::Software).number(), 4);
-        let small = machine(&[
-            ("dev/tpmrm0", ""),
-            ("proc/meminfo", "MemTotal:        8047284 kB\n"),
-        ]);
+        let small = machine(&[("dev/tpmrm0", ""), ("proc/meminfo", "MemTotal:        8047284 kB\n")]);
         assert_eq!((small.hardware, level(&small)), (Hardware::Tpm2, 3));
     }
 

@@ -63,10 +63,7 @@ pub fn make_data_dir(data_dir: &Path) -> io::Result<()> {
 /// Where others may read the key file, or it is damaged or can't be read.
 pub fn load(data_dir: &Path) -> Result<Option<Identity>, KeyFileError> {
     let path = data_dir.join(KEY_FILE);
-    let io = |source| KeyFileError::Io {
-        path: path.clone(),
-        source,
-    };
+    let io = |source| KeyFileError::Io { path: path.clone(), source };
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -92,10 +89,7 @@ pub fn load_or_create(data_dir: &Path) -> Result<Identity, KeyFileError> {
     let mut seed = [0; 32];
     aws_lc_rs::rand::fill(&mut seed).map_err(|_| KeyFileError::Randomness)?;
     let path = data_dir.join(KEY_FILE);
-    write(data_dir, &path, &seed).map_err(|source| KeyFileError::Io {
-        path: path.clone(),
-        source,
-    })?;
+    write(data_dir, &path, &seed).map_err(|source| KeyFileError::Io { path: path.clone(), source })?;
     Identity::from_seed(&seed).map_err(|_| KeyFileError::Damaged { path })
 }
 
@@ -106,11 +100,7 @@ fn write(data_dir: &Path, path: &Path, seed: &[u8; 32]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)?;
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     let text = BASE32_NOPAD.encode(seed).to_ascii_lowercase();
     writeln!(file, "{LINE_START}{text}")?;
     file.sync_all()?;
@@ -135,10 +125,7 @@ mod tests {
         assert!(load(dir.path()).unwrap().is_none());
         let first = load_or_create(dir.path()).unwrap().node_id();
         assert_eq!(load_or_create(dir.path()).unwrap().node_id(), first);
-        let mode = fs::metadata(dir.path().join(KEY_FILE))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(dir.path().join(KEY_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -160,10 +147,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for damaged in [&whole[..whole.len() - 2], b"", b"\xff\xfe\n", &[b'a'; 100_000]] {
             fs::write(&path, damaged).unwrap();
-            assert!(matches!(
-                load_or_create(dir.path()),
-                Err(KeyFileError::Damaged { .. })
-            ));
+            assert!(matches!(load_or_create(dir.path()), Err(KeyFileError::Damaged { .. })));
         }
     }
 }

@@ -38,10 +38,7 @@ impl DataDirLock {
     /// # Errors
     /// Where another process has it, or the lock file can't be opened.
     pub(super) fn take(data_dir: &Path) -> Result<Self, LockError> {
-        let io = |source| LockError::Io {
-            path: data_dir.to_owned(),
-            source,
-        };
+        let io = |source| LockError::Io { path: data_dir.to_owned(), source };
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -50,9 +47,7 @@ impl DataDirLock {
             .map_err(io)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(LockError::Held {
-                path: data_dir.to_owned(),
-            }),
+            Err(TryLockError::WouldBlock) => Err(LockError::Held { path: data_dir.to_owned() }),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
     }
@@ -66,10 +61,7 @@ mod tests {
     fn a_data_directory_is_held_until_its_lock_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let lock = DataDirLock::take(dir.path()).unwrap();
-        assert!(matches!(
-            DataDirLock::take(dir.path()),
-            Err(LockError::Held { .. })
-        ));
+        assert!(matches!(DataDirLock::take(dir.path()), Err(LockError::Held { .. })));
         drop(lock);
         DataDirLock::take(dir.path()).unwrap();
     }

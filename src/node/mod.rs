@@ -109,9 +109,7 @@ pub enum StartError {
 /// Dropping the future starts nothing; a key and a store that were made stay, and serve the next start.
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let opening = config.clone();
-    let opened = spawn_blocking(move || open(&opening))
-        .await
-        .map_err(|_| StartError::Failed)??;
+    let opened = spawn_blocking(move || open(&opening)).await.map_err(|_| StartError::Failed)??;
     let (net_sender, net) = mpsc::channel(NET_EVENTS_MAX);
     let endpoint = Endpoint::open(net_config(&config, &opened.identity, &opened.setup), net_sender)?;
     launch(&config, opened, Arc::new(endpoint), net)
@@ -124,20 +122,11 @@ fn launch(
     endpoint: Arc<Endpoint>,
     net: mpsc::Receiver<NetEvent>,
 ) -> Result<Handle, StartError> {
-    let Opened {
-        lock,
-        identity,
-        store,
-        books,
-        setup,
-    } = opened;
+    let Opened { lock, identity, store, books, setup } = opened;
     let mut seed = [0; 32];
     rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
-    let setup = Setup {
-        addresses: record_addresses(&listening),
-        ..setup
-    };
+    let setup = Setup { addresses: record_addresses(&listening), ..setup };
     let clock = Clock::start(books.newest_time);
     let (commit_sender, commits) = mpsc::unbounded_channel();
     // The loop reads commits until the writer has ended, so this never goes unheard.
@@ -188,15 +177,7 @@ fn launch(
         ended: ended_sender,
         lock,
     };
-    tokio::spawn(core.run(
-        Sources {
-            wishes,
-            net,
-            found,
-            commits,
-        },
-        first,
-    ));
+    tokio::spawn(core.run(Sources { wishes, net, found, commits }, first));
     Ok(handle)
 }
 
@@ -211,23 +192,15 @@ struct Opened {
 
 fn open(config: &Config) -> Result<Opened, StartError> {
     let path = &config.data_dir;
-    identity_file::make_data_dir(path).map_err(|source| StartError::DataDir {
-        path: path.clone(),
-        source,
-    })?;
+    identity_file::make_data_dir(path)
+        .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let lock = DataDirLock::take(path)?;
     let identity = Arc::new(identity_file::load_or_create(path)?);
     let federation = FederationId::new(&config.federation, &config.policy, None);
     let store = open_store(path, federation, identity.node_id(), config)?;
     let books = store.load()?;
     let setup = setup(config, &identity, federation, &*store)?;
-    Ok(Opened {
-        lock,
-        identity,
-        store,
-        books,
-        setup,
-    })
+    Ok(Opened { lock, identity, store, books, setup })
 }
 
 fn open_store(
@@ -237,12 +210,7 @@ fn open_store(
     config: &Config,
 ) -> Result<Arc<dyn Store>, StoreError> {
     let file = data_dir.join(STORE_FILE);
-    Ok(Arc::new(SqliteStore::open(
-        &file,
-        federation,
-        author,
-        config.policy.clone(),
-    )?))
+    Ok(Arc::new(SqliteStore::open(&file, federation, author, config.policy.clone())?))
 }
 
 /// What the node says of itself: as its genesis entry has it, or as configured where it has none yet.
@@ -259,11 +227,7 @@ fn setup(
         Some(genesis) => genesis,
         None => new_genesis(config, identity, &federation)?,
     };
-    let claim = Claim {
-        hardware: genesis.hardware,
-        level: genesis.level,
-        arch: genesis.arch,
-    };
+    let claim = Claim { hardware: genesis.hardware, level: genesis.level, arch: genesis.arch };
     Ok(Setup {
         identity: Arc::clone(identity),
         federation,

@@ -98,10 +98,7 @@ impl Loop {
         self.carry_out(&mut turn);
         let mut net = Vec::with_capacity(INPUTS_PER_TURN_MAX);
         let result = loop {
-            let wake = self
-                .federation
-                .wake_at()
-                .map_or_else(far, |at| self.clock.instant(at).into());
+            let wake = self.federation.wake_at().map_or_else(far, |at| self.clock.instant(at).into());
             // While the disk is behind, nothing is taken in but its own news: the queues fill, and back-pressure
             // reaches the senders.
             let open = turn.unsent.is_empty();
@@ -177,19 +174,9 @@ impl Loop {
 
     fn net_event(&mut self, turn: &mut Turn, event: NetEvent) {
         let input = match event {
-            NetEvent::Connected {
-                link,
-                node,
-                attempt,
-                address,
-                exporter,
-            } => Input::Connected {
-                link,
-                node,
-                attempt,
-                address,
-                exporter,
-            },
+            NetEvent::Connected { link, node, attempt, address, exporter } => {
+                Input::Connected { link, node, attempt, address, exporter }
+            }
             NetEvent::DialFailed { attempt, why } => Input::DialFailed { attempt, why },
             NetEvent::Control { link, frame } => Input::Control { link, frame },
             NetEvent::Balance { link, frame } => Input::Balance { link, frame },
@@ -198,10 +185,7 @@ impl Loop {
             NetEvent::QueueFull { link, kind } => Input::QueueFull { link, kind },
             NetEvent::Disconnected { link, why } => Input::Disconnected { link, why },
             NetEvent::Violated { node, refusal, .. } => {
-                return self.tell(Event::Refused {
-                    id: Some(node),
-                    refusal,
-                });
+                return self.tell(Event::Refused { id: Some(node), refusal });
             }
             NetEvent::HandshakeFailed { address, why } => {
                 return self.tell(Event::HandshakeFailed { address, why });
@@ -278,18 +262,13 @@ impl Loop {
         }
         // The loop reads no events any more, so no task may wait for it to do so.
         drop(sources.net);
-        tokio::join!(
-            self.discovery.stop(),
-            self.endpoint.shutdown(Refusal::plain(RefusalCode::Stopping))
-        );
+        tokio::join!(self.discovery.stop(), self.endpoint.shutdown(Refusal::plain(RefusalCode::Stopping)));
         turn.tasks.close();
         let _late = timeout_at(deadline + DRAIN_MAX, turn.tasks.wait()).await;
         let writer = self.writer;
         let finished = tokio::task::spawn_blocking(move || writer.finish()).await;
         let result = match (result, finished) {
-            (Ok(()), Ok(Err(error))) => Err(RunError::Store {
-                why: describe(&error),
-            }),
+            (Ok(()), Ok(Err(error))) => Err(RunError::Store { why: describe(&error) }),
             (result, _) => result,
         };
         drop(self.lock);

@@ -56,9 +56,7 @@ pub(super) async fn serve(
 /// Our own entries: what the store holds may be signed, so the last one read is.
 fn own_segment(identity: &Identity, federation: &FederationId, stored: &[StoredEntry]) -> Option<Segment> {
     let entries = parse(federation, stored)?;
-    Segment::own(entries, identity, federation)
-        .ok()
-        .map(|segment| segment.into_inner())
+    Segment::own(entries, identity, federation).ok().map(|segment| segment.into_inner())
 }
 
 /// Another's entries, up to the last one for which we hold its author's signature.
@@ -67,12 +65,7 @@ fn signed_segment(federation: &FederationId, author: NodeId, stored: &[StoredEnt
     let signature: Signature = stored.get(last_signed)?.signature?;
     let entries = parse(federation, stored.get(..=last_signed)?)?;
     let last = entries.last()?;
-    let head = Head {
-        author,
-        seq: last.header().seq,
-        hash: last.hash(),
-        signature,
-    };
+    let head = Head { author, seq: last.header().seq, hash: last.hash(), signature };
     Segment::new(entries, head).ok()
 }
 

@@ -96,11 +96,7 @@ pub fn admit(
         Err(Wrong::Refused(why)) => Admission::Refused(why),
         Ok((mut book, judged, mut events)) => {
             book.signature = Some(signature);
-            let record = Record::Entries {
-                author,
-                entries: judged,
-                book: Box::new(book.clone()),
-            };
+            let record = Record::Entries { author, entries: judged, book: Box::new(book.clone()) };
             let name = book.name.clone();
             if authors.put(author, Arc::new(book)) == NameIs::Taken {
                 events.push(Event::NameTaken { id: author, name });
@@ -147,18 +143,12 @@ fn fold_all(
         if let Some(book) = &book {
             events.push(Event::Entry(entry_event(entry, book, thought.as_ref())));
         }
-        judged.push(Judged {
-            entry: entry.clone(),
-            thought,
-            received: now.wall,
-        });
+        judged.push(Judged { entry: entry.clone(), thought, received: now.wall });
     }
     match book {
         Some(book) => Ok((book, judged, events)),
         // A verified segment has at least one entry, so there is a book; said as an error to need no panic.
-        None => Err(Wrong::Refused(SegmentRefusal::DoesNotFollow {
-            seq: Seq::GENESIS,
-        })),
+        None => Err(Wrong::Refused(SegmentRefusal::DoesNotFollow { seq: Seq::GENESIS })),
     }
 }
 
@@ -185,11 +175,7 @@ fn follow(
     if header.prev != book.hash {
         return Err(Wrong::Fork(seq));
     }
-    let facts = Facts {
-        time: header.time,
-        content_bytes: thought.content_bytes,
-        features: thought.features,
-    };
+    let facts = Facts { time: header.time, content_bytes: thought.content_bytes, features: thought.features };
     let outcome = fold(policy, &mut book.account, &facts)
         .map_err(|why| Wrong::Refused(SegmentRefusal::Inadmissible { seq, why }))?;
     book.hash = entry.hash();

@@ -82,19 +82,8 @@ impl Authors {
         let owner = *self.names.entry(book.name.clone()).or_insert(id);
         let is_new = !self.known.contains_key(&id);
         let forked = self.known.get(&id).is_some_and(|author| author.forked);
-        self.known.insert(
-            id,
-            Author {
-                book,
-                forked,
-                digest: None,
-            },
-        );
-        if is_new && owner != id {
-            NameIs::Taken
-        } else {
-            NameIs::Free
-        }
+        self.known.insert(id, Author { book, forked, digest: None });
+        if is_new && owner != id { NameIs::Taken } else { NameIs::Free }
     }
 
     /// How an author's name is shown: with its short id where another had the name first.

@@ -83,16 +83,9 @@ impl Dialling {
         if hint.node == Some(setup.id()) {
             return;
         }
-        let ours = hint
-            .federation
-            .as_ref()
-            .is_none_or(|prefix| *prefix == setup.federation.prefix_hex());
-        let addresses: Vec<Address> = hint
-            .addresses
-            .into_iter()
-            .filter(can_be_dialled)
-            .take(ADDRESSES_MAX)
-            .collect();
+        let ours = hint.federation.as_ref().is_none_or(|prefix| *prefix == setup.federation.prefix_hex());
+        let addresses: Vec<Address> =
+            hint.addresses.into_iter().filter(can_be_dialled).take(ADDRESSES_MAX).collect();
         let place = match (hint.node, addresses.first()) {
             (Some(node), _) => Place::Node(node),
             (None, Some(address)) => Place::At(address.clone()),
@@ -107,10 +100,7 @@ impl Dialling {
         known.name = hint.name.or_else(|| known.name.take());
         known.stranger = match ours {
             true => None,
-            false => Some(format!(
-                "belongs to another federation ({})",
-                hint.federation.unwrap_or_default()
-            )),
+            false => Some(format!("belongs to another federation ({})", hint.federation.unwrap_or_default())),
         };
         if known.learn(addresses) {
             // It moved, or came back: what failed before says nothing about now.
@@ -118,11 +108,7 @@ impl Dialling {
             known.next = now.mono;
         }
         if is_new {
-            out.push(Effect::Event(Event::Seen {
-                id: hint.node,
-                source: hint.source,
-                ours,
-            }));
+            out.push(Effect::Event(Event::Seen { id: hint.node, source: hint.source, ours }));
         }
     }
 
@@ -155,22 +141,14 @@ impl Dialling {
             known.failures = known.failures.saturating_add(1);
             known.next = now.mono.plus(known.pause(rng));
             self.attempts.insert(attempt, place.clone());
-            out.push(Effect::Dial(Dial {
-                attempt,
-                expect,
-                addresses: known.addresses.clone(),
-            }));
+            out.push(Effect::Dial(Dial { attempt, expect, addresses: known.addresses.clone() }));
             room -= 1;
         }
     }
 
     /// An attempt led to a connection: who is there is known now.
     pub fn connected(&mut self, attempt: Attempt, node: NodeId) {
-        if let Some(known) = self
-            .attempts
-            .remove(&attempt)
-            .and_then(|place| self.places.get_mut(&place))
-        {
+        if let Some(known) = self.attempts.remove(&attempt).and_then(|place| self.places.get_mut(&place)) {
             known.dialling = None;
             known.found = Some(node);
         }
@@ -198,11 +176,7 @@ impl Dialling {
             Place::Node(node) => Some(node),
             Place::At(_) => None,
         };
-        out.push(Effect::Event(Event::DialFailed {
-            id,
-            addresses: known.addresses.clone(),
-            why,
-        }));
+        out.push(Effect::Event(Event::DialFailed { id, addresses: known.addresses.clone(), why }));
     }
 
     /// A link counts: the places of its node are in order.
@@ -275,10 +249,7 @@ impl Dialling {
         if full {
             return None;
         }
-        let wanted = self
-            .places
-            .iter()
-            .filter(|(place, known)| known.is_wanted(place, peers));
+        let wanted = self.places.iter().filter(|(place, known)| known.is_wanted(place, peers));
         wanted.map(|(_, known)| known.next).min()
     }
 

@@ -33,13 +33,7 @@ pub enum StreamKind {
 
 impl StreamKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
-        Self::Control,
-        Self::Thought,
-        Self::BalanceSync,
-        Self::CatchUp,
-        Self::Probe,
-    ];
+    pub const ALL: [Self; 5] = [Self::Control, Self::Thought, Self::BalanceSync, Self::CatchUp, Self::Probe];
 
     /// The byte that opens such a stream.
     #[must_use]

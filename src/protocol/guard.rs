@@ -58,11 +58,7 @@ impl Guard {
         if self.nodes.len() < NODES_MAX || self.nodes.contains_key(&node) {
             return;
         }
-        let oldest = self
-            .nodes
-            .iter()
-            .min_by_key(|(_, offender)| offender.refused_until)
-            .map(|(id, _)| *id);
+        let oldest = self.nodes.iter().min_by_key(|(_, offender)| offender.refused_until).map(|(id, _)| *id);
         if let Some(oldest) = oldest {
             self.nodes.remove(&oldest);
         }
@@ -82,10 +78,7 @@ mod tests {
         let mut guard = Guard::default();
         assert!(!guard.strike(Millis(0), node(1)));
         assert!(!guard.strike(Millis(59_999), node(1)));
-        assert!(
-            !guard.strike(Millis(60_000), node(1)),
-            "the first is a minute old and no longer counts"
-        );
+        assert!(!guard.strike(Millis(60_000), node(1)), "the first is a minute old and no longer counts");
         assert!(guard.strike(Millis(60_001), node(1)));
         assert_eq!(guard.refused_for(Millis(60_001), node(1)), Some(REFUSAL_FIRST));
         assert_eq!(guard.refused_for(Millis(60_001), node(2)), None);

@@ -99,10 +99,7 @@ impl Setup {
     fn other_federation(&self, hello: &Hello) -> Refusal {
         let other = || {
             let (theirs, ours) = (hello.federation.prefix_hex(), self.federation.prefix_hex());
-            Refusal::about(
-                RefusalCode::WrongFederation,
-                self.both(hello, "federation", theirs, ours),
-            )
+            Refusal::about(RefusalCode::WrongFederation, self.both(hello, "federation", theirs, ours))
         };
         let Ok(policy) = Policy::from_bytes(&hello.policy) else {
             return other();
@@ -121,10 +118,6 @@ impl Setup {
 
     /// Says a value of both nodes by their names: "here" and "there" would be wrong on one of the two ends.
     fn both(&self, hello: &Hello, what: &str, theirs: impl fmt::Display, ours: impl fmt::Display) -> String {
-        format!(
-            "`{what}` is {theirs} on {}, {ours} on {}",
-            hello.record.name(),
-            self.name
-        )
+        format!("`{what}` is {theirs} on {}, {ours} on {}", hello.record.name(), self.name)
     }
 }

@@ -115,37 +115,13 @@ impl Federation {
                 out.push(Effect::Answer { ticket, answer });
             }
             Input::Stored { through } => self.stored(now, through, out),
-            Input::Connected {
-                link,
-                node,
-                attempt,
-                address,
-                exporter,
-            } => {
+            Input::Connected { link, node, attempt, address, exporter } => {
                 if let Some(attempt) = attempt {
                     self.dialling.connected(attempt, node);
                 }
-                let context = Context {
-                    setup: &self.setup,
-                    guard: &self.guard,
-                    now,
-                };
-                let side = if attempt.is_some() {
-                    Side::Dialler
-                } else {
-                    Side::Acceptor
-                };
-                self.peers.connected(
-                    context,
-                    link,
-                    Arrival {
-                        node,
-                        address,
-                        exporter,
-                        side,
-                    },
-                    out,
-                );
+                let context = Context { setup: &self.setup, guard: &self.guard, now };
+                let side = if attempt.is_some() { Side::Dialler } else { Side::Acceptor };
+                self.peers.connected(context, link, Arrival { node, address, exporter, side }, out);
             }
             Input::DialFailed { attempt, why } => self.dial_failed(now, attempt, why, out),
             Input::Control { link, frame } => self.control(now, link, frame, out),
@@ -186,17 +162,9 @@ impl Federation {
     pub fn view(&self, now: Now) -> View {
         let verified = self.peers.verified(now.mono).map(|(id, name, peer)| {
             let (addresses, sources) = self.dialling.known_of(id);
-            let shown = self
-                .authors
-                .get(id)
-                .map_or(name, |author| self.authors.shown_name(id, &author.book.name));
-            PeerView {
-                id: Some(id),
-                name: shown,
-                addresses,
-                sources,
-                state: PeerState::Verified(peer),
-            }
+            let shown =
+                self.authors.get(id).map_or(name, |author| self.authors.shown_name(id, &author.book.name));
+            PeerView { id: Some(id), name: shown, addresses, sources, state: PeerState::Verified(peer) }
         });
         let seen = self.dialling.unlinked(&self.peers).map(|place| PeerView {
             id: place.id,
@@ -228,28 +196,16 @@ impl Federation {
             peers_sent = self.sync.publish(segment, out);
         }
         for (ticket, recorded) in published.answers {
-            out.push(Effect::Answer {
-                ticket,
-                answer: Answer::Recorded { recorded, peers_sent },
-            });
+            out.push(Effect::Answer { ticket, answer: Answer::Recorded { recorded, peers_sent } });
         }
         if !published.events.is_empty() {
             self.sync.grew(now.mono, self.setup.id());
         }
-        out.extend(
-            published
-                .events
-                .into_iter()
-                .map(|event| Effect::Event(Event::Entry(event))),
-        );
+        out.extend(published.events.into_iter().map(|event| Effect::Event(Event::Entry(event))));
     }
 
     fn control(&mut self, now: Now, link: LinkId, frame: ControlFrame, out: &mut Vec<Effect>) {
-        let context = Context {
-            setup: &self.setup,
-            guard: &self.guard,
-            now,
-        };
+        let context = Context { setup: &self.setup, guard: &self.guard, now };
         let changes = self.peers.control(context, link, frame, out);
         self.changed(now, changes, out);
     }
@@ -263,9 +219,7 @@ impl Federation {
             BalanceFrame::Heads(reports) => {
                 let federation = self.setup.federation;
                 let told = Told { mono: now.mono, link };
-                let findings = self
-                    .sync
-                    .heads(told, &reports, &federation, &mut self.authors, out);
+                let findings = self.sync.heads(told, &reports, &federation, &mut self.authors, out);
                 for finding in findings {
                     match finding {
                         Finding::Fork(author) => self.forked(author, out),
@@ -285,13 +239,7 @@ impl Federation {
         if self.authors.get(author).is_some_and(|known| known.forked) {
             return;
         }
-        match admit(
-            &self.setup.policy,
-            now,
-            segment,
-            &mut self.authors,
-            self.setup.id(),
-        ) {
+        match admit(&self.setup.policy, now, segment, &mut self.authors, self.setup.id()) {
             Admission::Admitted { record, events } => {
                 out.push(Effect::Store(vec![record]));
                 out.extend(events.into_iter().map(Effect::Event));
@@ -359,11 +307,7 @@ impl Federation {
     }
 
     fn disconnected(&mut self, now: Now, link: LinkId, why: Ended, out: &mut Vec<Effect>) {
-        let context = Context {
-            setup: &self.setup,
-            guard: &self.guard,
-            now,
-        };
+        let context = Context { setup: &self.setup, guard: &self.guard, now };
         let (changes, lost) = self.peers.disconnected(context, link, why, out);
         if let Some(lost) = lost {
             self.dialling.lost(now, &lost, &mut self.rng);
@@ -372,11 +316,7 @@ impl Federation {
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let context = Context {
-            setup: &self.setup,
-            guard: &self.guard,
-            now,
-        };
+        let context = Context { setup: &self.setup, guard: &self.guard, now };
         let changes = self.peers.tick(context, out);
         self.changed(now, changes, out);
         self.sync.tick(now.mono, &mut self.authors, self.own.head(), out);
@@ -388,8 +328,7 @@ impl Federation {
     }
 
     fn dial(&mut self, now: Now, out: &mut Vec<Effect>) {
-        self.dialling
-            .dial(&self.setup, now, &self.peers, &mut self.rng, out);
+        self.dialling.dial(&self.setup, now, &self.peers, &mut self.rng, out);
     }
 
     fn changed(&mut self, now: Now, changes: Vec<Change>, out: &mut Vec<Effect>) {
@@ -400,8 +339,7 @@ impl Federation {
                     if let Some(address) = self.peers.address_of(link) {
                         self.dialling.established(node, address);
                     }
-                    self.sync
-                        .established(link, node, &mut self.authors, self.own.head(), out);
+                    self.sync.established(link, node, &mut self.authors, self.own.head(), out);
                 }
             }
         }
@@ -419,9 +357,6 @@ impl Federation {
         if !was_ahead {
             out.push(Effect::Event(Event::OwnClockSkew { ahead }));
         }
-        Now {
-            wall: now.wall.since(ahead),
-            ..now
-        }
+        Now { wall: now.wall.since(ahead), ..now }
     }
 }

@@ -71,16 +71,9 @@ impl Own {
     pub fn load(setup: &Setup, authors: &Authors, submissions: Vec<(String, Recorded)>) -> Self {
         let id = setup.id();
         let book = authors.get(id).map(|author| author.book.clone());
-        let head = book
-            .as_ref()
-            .map(|book| Head::sign(&setup.identity, &setup.federation, book.seq(), book.hash));
-        Self {
-            id,
-            book,
-            waiting: VecDeque::new(),
-            head,
-            keys: Keys::load(submissions),
-        }
+        let head =
+            book.as_ref().map(|book| Head::sign(&setup.identity, &setup.federation, book.seq(), book.hash));
+        Self { id, book, waiting: VecDeque::new(), head, keys: Keys::load(submissions) }
     }
 
     /// Our last signed head; `None` before the genesis entry is stored.
@@ -139,17 +132,11 @@ impl Own {
     ) {
         if let Some(key) = &submission.key {
             if key.is_empty() || key.len() > KEY_BYTES_MAX {
-                return out.push(Effect::Answer {
-                    ticket,
-                    answer: Answer::Refused(SubmitFault::Key),
-                });
+                return out.push(Effect::Answer { ticket, answer: Answer::Refused(SubmitFault::Key) });
             }
             match self.keys.find(key) {
                 Some(Known::Stored(recorded)) => {
-                    let answer = Answer::Recorded {
-                        recorded,
-                        peers_sent: 0,
-                    };
+                    let answer = Answer::Recorded { recorded, peers_sent: 0 };
                     return out.push(Effect::Answer { ticket, answer });
                 }
                 Some(Known::Waiting(seq)) => return self.wait_too(seq, ticket),
@@ -157,16 +144,11 @@ impl Own {
             }
         }
         if self.waiting.len() >= WAITING_MAX {
-            let answer = Answer::Refused(SubmitFault::Busy {
-                waiting: self.waiting.len(),
-            });
+            let answer = Answer::Refused(SubmitFault::Busy { waiting: self.waiting.len() });
             return out.push(Effect::Answer { ticket, answer });
         }
         match self.judge(setup, now, &submission) {
-            Err(why) => out.push(Effect::Answer {
-                ticket,
-                answer: Answer::Inadmissible(why),
-            }),
+            Err(why) => out.push(Effect::Answer { ticket, answer: Answer::Inadmissible(why) }),
             Ok(judged) => self.record(ticket, submission, judged, now, out),
         }
     }
@@ -182,18 +164,10 @@ impl Own {
 
     /// Our entries up to `through` are durable: signs them, and says who is to be told.
     pub fn stored(&mut self, setup: &Setup, through: Seq, authors: &mut Authors) -> Published {
-        let mut published = Published {
-            segments: vec![],
-            answers: vec![],
-            events: vec![],
-        };
+        let mut published = Published { segments: vec![], answers: vec![], events: vec![] };
         let mut batch = vec![];
         let mut batch_bytes = 0_usize;
-        while self
-            .waiting
-            .front()
-            .is_some_and(|waiting| waiting.entry.header().seq <= through)
-        {
+        while self.waiting.front().is_some_and(|waiting| waiting.entry.header().seq <= through) {
             let Some(waiting) = self.waiting.pop_front() else {
                 break;
             };
@@ -211,9 +185,7 @@ impl Own {
                 if let Some(key) = waiting.key {
                     self.keys.insert(key, Known::Stored(recorded.clone()));
                 }
-                published
-                    .answers
-                    .extend(waiting.tickets.iter().map(|ticket| (*ticket, recorded.clone())));
+                published.answers.extend(waiting.tickets.iter().map(|ticket| (*ticket, recorded.clone())));
             }
             // Only what is durable stands in the books that others are told of.
             let _: NameIs = authors.put(self.id, waiting.book);
@@ -234,10 +206,7 @@ impl Own {
     }
 
     fn wait_too(&mut self, seq: Seq, ticket: Ticket) {
-        let waiting = self
-            .waiting
-            .iter_mut()
-            .find(|waiting| waiting.entry.header().seq == seq);
+        let waiting = self.waiting.iter_mut().find(|waiting| waiting.entry.header().seq == seq);
         if let Some(waiting) = waiting {
             waiting.tickets.push(ticket);
         }
@@ -246,30 +215,18 @@ impl Own {
     fn judge(&self, setup: &Setup, now: Now, submission: &Submission) -> Result<Decided, Inadmissible> {
         let Some(book) = &self.book else {
             // `open` runs before any submission can come in; without an account nothing is admissible.
-            return Err(Inadmissible::TimeWentBack {
-                at: Millis::ZERO,
-                last: now.wall,
-            });
+            return Err(Inadmissible::TimeWentBack { at: Millis::ZERO, last: now.wall });
         };
         // A clock that was set back must not silence the node: its entries then carry its last one's time.
         let time = now.wall.max(book.account.time);
         let content_bytes = u32::try_from(submission.content.len()).unwrap_or(u32::MAX);
         admissible(&setup.policy, &book.account, time, content_bytes)?;
         let thought = Thought::new(submission.session.clone(), submission.mode, &submission.content);
-        let facts = Facts {
-            time,
-            content_bytes,
-            features: thought.features,
-        };
+        let facts = Facts { time, content_bytes, features: thought.features };
         let mut after = (**book).clone();
         let outcome = fold(&setup.policy, &mut after.account, &facts)?;
-        let header = Header {
-            author: self.id,
-            seq: after.seq(),
-            prev: book.hash,
-            time,
-            body: Body::Thought(thought),
-        };
+        let header =
+            Header { author: self.id, seq: after.seq(), prev: book.hash, time, body: Body::Thought(thought) };
         let entry = Entry::new(&setup.federation, header, Some(&submission.content));
         after.hash = entry.hash();
         let recorded = Recorded {
@@ -280,12 +237,7 @@ impl Own {
             balance: after.account.balance,
             trust: after.account.trust,
         };
-        Ok(Decided {
-            entry,
-            book: Arc::new(after),
-            outcome,
-            recorded,
-        })
+        Ok(Decided { entry, book: Arc::new(after), outcome, recorded })
     }
 
     fn record(
@@ -296,12 +248,7 @@ impl Own {
         now: Now,
         out: &mut Vec<Effect>,
     ) {
-        let Decided {
-            entry,
-            book,
-            outcome,
-            recorded,
-        } = decided;
+        let Decided { entry, book, outcome, recorded } = decided;
         let thought = JudgedThought {
             session: submission.session,
             mode: submission.mode,
@@ -314,10 +261,7 @@ impl Own {
         let mut records = vec![self.keep(entry, book, Some(thought), now)];
         if let Some(key) = &submission.key {
             self.keys.insert(key.clone(), Known::Waiting(recorded.seq));
-            records.push(Record::Submission {
-                key: key.clone(),
-                recorded: recorded.clone(),
-            });
+            records.push(Record::Submission { key: key.clone(), recorded: recorded.clone() });
         }
         if let Some(waiting) = self.waiting.back_mut() {
             waiting.tickets.push(ticket);
@@ -347,22 +291,11 @@ impl Own {
         };
         let record = Record::Entries {
             author: self.id,
-            entries: vec![Judged {
-                entry: entry.clone(),
-                thought,
-                received: now.wall,
-            }],
+            entries: vec![Judged { entry: entry.clone(), thought, received: now.wall }],
             book: Box::new((*book).clone()),
         };
         self.book = Some(book.clone());
-        self.waiting.push_back(Waiting {
-            entry,
-            book,
-            event,
-            recorded: None,
-            tickets: vec![],
-            key: None,
-        });
+        self.waiting.push_back(Waiting { entry, book, event, recorded: None, tickets: vec![], key: None });
         record
     }
 }

@@ -74,12 +74,7 @@ enum Stage {
     /// We dialled and said Hello, and wait for the answer.
     Asking,
     /// Its Hello is good, but an older link of another process of that node is pinged first.
-    Doubted {
-        hello: Box<Hello>,
-        old: LinkId,
-        ping: u64,
-        until: Millis,
-    },
+    Doubted { hello: Box<Hello>, old: LinkId, ping: u64, until: Millis },
     /// It counts.
     Admitted(Box<Admitted>),
     /// We ended it; what still comes is not read.
@@ -126,31 +121,17 @@ impl Peers {
     /// A QUIC connection stands. Where we dialled, we introduce ourselves.
     pub fn connected(&mut self, context: Context<'_>, link: LinkId, arrival: Arrival, out: &mut Vec<Effect>) {
         let now = context.now;
-        let Arrival {
-            node, exporter, side, ..
-        } = arrival;
+        let Arrival { node, exporter, side, .. } = arrival;
         let stage = match side {
             Side::Dialler => Stage::Asking,
             Side::Acceptor => Stage::Greeting,
         };
-        let pending = self
-            .links
-            .values()
-            .filter(|known| known.arrival.node == node)
-            .count();
-        self.links.insert(
-            link,
-            Link {
-                arrival,
-                since: now.mono,
-                stage,
-            },
-        );
+        let pending = self.links.values().filter(|known| known.arrival.node == node).count();
+        self.links.insert(link, Link { arrival, since: now.mono, stage });
         let refusal = match context.guard.refused_for(now.mono, node) {
-            Some(left) => Some(Refusal::about(
-                RefusalCode::BackingOff,
-                format!("for {} s yet", left.0.div_ceil(1_000)),
-            )),
+            Some(left) => {
+                Some(Refusal::about(RefusalCode::BackingOff, format!("for {} s yet", left.0.div_ceil(1_000))))
+            }
             None if node == context.setup.id() && side == Side::Dialler => {
                 Some(Refusal::plain(RefusalCode::Duplicate))
             }
@@ -162,10 +143,7 @@ impl Peers {
         }
         if side == Side::Dialler {
             let hello = context.setup.hello(now, &exporter);
-            out.push(Effect::Control {
-                link,
-                frame: ControlFrame::Hello(Box::new(hello)),
-            });
+            out.push(Effect::Control { link, frame: ControlFrame::Hello(Box::new(hello)) });
         }
     }
 
@@ -188,10 +166,7 @@ impl Peers {
             (_, ControlFrame::Refused(_)) => vec![],
             (Stage::Admitted(admitted), ControlFrame::Ping { number, clock }) => {
                 admitted.heard_clock(context.now, clock);
-                let frame = ControlFrame::Pong {
-                    number,
-                    clock: context.now.wall,
-                };
+                let frame = ControlFrame::Pong { number, clock: context.now.wall };
                 out.push(Effect::Control { link, frame });
                 vec![]
             }
@@ -206,11 +181,7 @@ impl Peers {
                 | ControlFrame::Ping { .. }
                 | ControlFrame::Pong { .. },
             ) => {
-                self.refuse(
-                    link,
-                    Refusal::about(RefusalCode::Malformed, "frame out of turn"),
-                    out,
-                );
+                self.refuse(link, Refusal::about(RefusalCode::Malformed, "frame out of turn"), out);
                 vec![]
             }
         }
@@ -237,37 +208,20 @@ impl Peers {
         let replaced = self.admitted.contains_key(&state.arrival.node);
         let ours = matches!(state.stage, Stage::Closing);
         if let (Ended::Refused(refusal), false) = (&why, ours || replaced) {
-            out.push(Effect::Event(Event::RefusedBy {
-                id: state.arrival.node,
-                refusal: refusal.clone(),
-            }));
+            out.push(Effect::Event(Event::RefusedBy { id: state.arrival.node, refusal: refusal.clone() }));
         }
         if counted {
-            out.push(Effect::Event(Event::PeerLost {
-                id: state.arrival.node,
-                why: why.clone(),
-            }));
-            out.push(Effect::Verify {
-                node: state.arrival.node,
-            });
+            out.push(Effect::Event(Event::PeerLost { id: state.arrival.node, why: why.clone() }));
+            out.push(Effect::Verify { node: state.arrival.node });
         }
-        let lost = Lost {
-            node: state.arrival.node,
-            counted,
-            replaced,
-            why,
-        };
+        let lost = Lost { node: state.arrival.node, counted, replaced, why };
         (changes, Some(lost))
     }
 
     /// Ends every link to a node that has to go. Returns what it changed.
     pub fn expel(&mut self, node: NodeId, refusal: &Refusal, out: &mut Vec<Effect>) -> Vec<Change> {
-        let links: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.arrival.node == node)
-            .map(|(id, _)| *id)
-            .collect();
+        let links: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.arrival.node == node).map(|(id, _)| *id).collect();
         for link in links {
             self.refuse(link, refusal.clone(), out);
         }
@@ -291,9 +245,7 @@ impl Peers {
     /// Whether there is a link to that node, admitted or on its way.
     #[must_use]
     pub fn is_linked(&self, node: NodeId) -> bool {
-        self.links
-            .values()
-            .any(|link| link.arrival.node == node && !matches!(link.stage, Stage::Closing))
+        self.links.values().any(|link| link.arrival.node == node && !matches!(link.stage, Stage::Closing))
     }
 
     /// How many links count.
@@ -366,10 +318,7 @@ impl Peers {
                 Stage::Admitted(admitted) if admitted.ping_at <= now.mono => {
                     admitted.ping_at = now.mono.plus(PING_EVERY);
                     self.ping_number = self.ping_number.wrapping_add(1);
-                    let frame = ControlFrame::Ping {
-                        number: self.ping_number,
-                        clock: now.wall,
-                    };
+                    let frame = ControlFrame::Ping { number: self.ping_number, clock: now.wall };
                     out.push(Effect::Control { link: *id, frame });
                 }
                 Stage::Greeting
@@ -382,10 +331,7 @@ impl Peers {
         for link in late {
             self.refuse(link, Refusal::plain(RefusalCode::HandshakeTimeout), out);
         }
-        silent
-            .into_iter()
-            .flat_map(|link| self.trust(context, link, out))
-            .collect()
+        silent.into_iter().flat_map(|link| self.trust(context, link, out)).collect()
     }
 
     /// The dialler said Hello.
@@ -402,11 +348,7 @@ impl Peers {
         let node = state.arrival.node;
         let refusal = if node == context.setup.id() {
             let ourselves = hello.instance == context.setup.instance;
-            Some(Refusal::plain(if ourselves {
-                RefusalCode::Duplicate
-            } else {
-                RefusalCode::Clone
-            }))
+            Some(Refusal::plain(if ourselves { RefusalCode::Duplicate } else { RefusalCode::Clone }))
         } else {
             context.setup.check(node, &hello, &state.arrival.exporter).err()
         };
@@ -430,19 +372,11 @@ impl Peers {
             Rival::Doubtful(old) => {
                 self.ping_number = self.ping_number.wrapping_add(1);
                 let ping = self.ping_number;
-                let frame = ControlFrame::Ping {
-                    number: ping,
-                    clock: context.now.wall,
-                };
+                let frame = ControlFrame::Ping { number: ping, clock: context.now.wall };
                 out.push(Effect::Control { link: old, frame });
                 if let Some(state) = self.links.get_mut(&link) {
                     let until = context.now.mono.plus(OLD_SILENT_MAX);
-                    state.stage = Stage::Doubted {
-                        hello: Box::new(hello),
-                        old,
-                        ping,
-                        until,
-                    };
+                    state.stage = Stage::Doubted { hello: Box::new(hello), old, ping, until };
                 }
                 vec![]
             }
@@ -453,10 +387,8 @@ impl Peers {
     /// The accepting side of the second decides: where both dialled at once, the one that the smaller id dialled stays.
     fn rival(&self, context: Context<'_>, link: LinkId, node: NodeId, instance: Instance) -> Rival {
         let we_are_smaller = context.setup.id() < node;
-        if let Some((old, state)) = self
-            .admitted
-            .get(&node)
-            .and_then(|old| Some((*old, self.links.get(old)?)))
+        if let Some((old, state)) =
+            self.admitted.get(&node).and_then(|old| Some((*old, self.links.get(old)?)))
         {
             let Stage::Admitted(admitted) = &state.stage else {
                 return Rival::None;
@@ -474,11 +406,7 @@ impl Peers {
         let we_ask = self.links.iter().any(|(id, other)| {
             *id != link && other.arrival.node == node && matches!(other.stage, Stage::Asking)
         });
-        if we_ask && we_are_smaller {
-            Rival::Stays
-        } else {
-            Rival::None
-        }
+        if we_ask && we_are_smaller { Rival::Stays } else { Rival::None }
     }
 
     /// Takes a peer in that introduced itself well, and introduces ourselves.
@@ -493,10 +421,7 @@ impl Peers {
             return vec![];
         };
         let ours = context.setup.hello(context.now, &state.arrival.exporter);
-        out.push(Effect::Control {
-            link,
-            frame: ControlFrame::Admitted(Box::new(ours)),
-        });
+        out.push(Effect::Control { link, frame: ControlFrame::Admitted(Box::new(ours)) });
         self.establish(context, link, hello, out)
     }
 
@@ -511,10 +436,7 @@ impl Peers {
         let Some(state) = self.links.get(&link) else {
             return vec![];
         };
-        match context
-            .setup
-            .check(state.arrival.node, &hello, &state.arrival.exporter)
-        {
+        match context.setup.check(state.arrival.node, &hello, &state.arrival.exporter) {
             Ok(()) => self.establish(context, link, hello, out),
             Err(refusal) => {
                 self.refuse(link, refusal, out);
@@ -535,19 +457,12 @@ impl Peers {
         let Some(state) = self.links.get_mut(&link) else {
             return vec![];
         };
-        let (node, address, dialled) = (
-            state.arrival.node,
-            state.arrival.address,
-            state.arrival.side == Side::Dialler,
-        );
+        let (node, address, dialled) =
+            (state.arrival.node, state.arrival.address, state.arrival.side == Side::Dialler);
         let name = hello.record.name().clone();
         let known = remember(&hello, address, now);
-        let mut admitted = Admitted {
-            hello,
-            since: now.mono,
-            ping_at: now.mono.plus(PING_EVERY),
-            clock_ahead_ms: 0,
-        };
+        let mut admitted =
+            Admitted { hello, since: now.mono, ping_at: now.mono.plus(PING_EVERY), clock_ahead_ms: 0 };
         let clock = admitted.hello.clock;
         admitted.heard_clock(now, clock);
         state.stage = Stage::Admitted(Box::new(admitted));
@@ -568,18 +483,10 @@ impl Peers {
             changes.push(Change::Gone { link: before });
             out.push(Effect::Event(Event::LinkReplaced { id: node }));
         } else {
-            out.push(Effect::Event(Event::PeerVerified {
-                id: node,
-                name,
-                address,
-                dialled,
-            }));
+            out.push(Effect::Event(Event::PeerVerified { id: node, name, address, dialled }));
         }
         out.push(Effect::Admit { link });
-        out.push(Effect::Store(vec![Record::Peer {
-            id: node,
-            peer: known,
-        }]));
+        out.push(Effect::Store(vec![Record::Peer { id: node, peer: known }]));
         changes.push(Change::Established { link, node });
         changes
     }
@@ -599,16 +506,9 @@ impl Peers {
     fn undoubt(&mut self, context: Context<'_>, old: LinkId, out: &mut Vec<Effect>) -> Vec<Change> {
         let waits =
             |link: &Link| matches!(&link.stage, Stage::Doubted { old: doubted, .. } if *doubted == old);
-        let waiting: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| waits(link))
-            .map(|(id, _)| *id)
-            .collect();
-        waiting
-            .into_iter()
-            .flat_map(|link| self.trust(context, link, out))
-            .collect()
+        let waiting: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| waits(link)).map(|(id, _)| *id).collect();
+        waiting.into_iter().flat_map(|link| self.trust(context, link, out)).collect()
     }
 
     /// The old link was silent: its process is gone, and the new one takes its place.
@@ -629,10 +529,7 @@ impl Peers {
     fn refuse(&mut self, link: LinkId, refusal: Refusal, out: &mut Vec<Effect>) {
         let id = self.links.get(&link).map(|state| state.arrival.node);
         if refusal.code != RefusalCode::Duplicate {
-            out.push(Effect::Event(Event::Refused {
-                id,
-                refusal: refusal.clone(),
-            }));
+            out.push(Effect::Event(Event::Refused { id, refusal: refusal.clone() }));
         }
         self.end(link, refusal, out);
     }
@@ -680,9 +577,5 @@ fn remember(hello: &Hello, address: SocketAddr, now: Now) -> KnownPeer {
             addresses.push(*told);
         }
     }
-    KnownPeer {
-        name: hello.record.name().clone(),
-        addresses,
-        seen: now.wall,
-    }
+    KnownPeer { name: hello.record.name().clone(), addresses, seen: now.wall }
 }

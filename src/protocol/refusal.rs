@@ -116,9 +116,7 @@ impl RefusalCode {
     /// The code with that number, where this version knows one.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|code| u64::from(code.number()) == number)
+        Self::ALL.into_iter().find(|code| u64::from(code.number()) == number)
     }
 
     /// Its name in logs, counters and JSON.
@@ -238,10 +236,7 @@ impl Refusal {
     /// A refusal that needs no more words than its code.
     #[must_use]
     pub const fn plain(code: RefusalCode) -> Self {
-        Self {
-            code,
-            about: String::new(),
-        }
+        Self { code, about: String::new() }
     }
 
     /// A refusal about something; what is too long for the wire is cut.

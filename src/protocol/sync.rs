@@ -107,12 +107,8 @@ impl Sync {
     pub fn gone(&mut self, told: Told, authors: &Authors, out: &mut Vec<Effect>) {
         let Told { mono, link } = told;
         self.links.remove(&link);
-        let orphans: Vec<NodeId> = self
-            .asked
-            .iter()
-            .filter(|(_, asked)| asked.link == link)
-            .map(|(author, _)| *author)
-            .collect();
+        let orphans: Vec<NodeId> =
+            self.asked.iter().filter(|(_, asked)| asked.link == link).map(|(author, _)| *author).collect();
         for author in orphans {
             self.asked.remove(&author);
             self.ask_someone(mono, author, authors, out);
@@ -159,10 +155,7 @@ impl Sync {
         authors: &mut Authors,
         out: &mut Vec<Effect>,
     ) -> Vec<Finding> {
-        reports
-            .iter()
-            .map(|report| self.head(told, report, federation, authors, out))
-            .collect()
+        reports.iter().map(|report| self.head(told, report, federation, authors, out)).collect()
     }
 
     fn head(
@@ -197,11 +190,7 @@ impl Sync {
         if head.hash != ours.book.hash {
             // Only a signature makes it a fork; without one it is noise.
             let signed = head.verify(federation).is_ok();
-            return if signed {
-                Finding::Fork(head.author)
-            } else {
-                Finding::Nothing
-            };
+            return if signed { Finding::Fork(head.author) } else { Finding::Nothing };
         }
         let balance = ours.book.account.balance;
         if balance != report.balance || ours.digest() != report.digest {
@@ -249,10 +238,7 @@ impl Sync {
             return;
         };
         peer.serving.remove(&author);
-        let next = peer
-            .queued
-            .iter()
-            .position(|(waiting, _)| !peer.serving.contains(waiting));
+        let next = peer.queued.iter().position(|(waiting, _)| !peer.serving.contains(waiting));
         if let Some((author, from)) = next.and_then(|place| peer.queued.remove(place)) {
             peer.serve(link, author, from, out);
         }
@@ -270,11 +256,7 @@ impl Sync {
             return;
         };
         asked.heard = mono;
-        let target = self
-            .links
-            .get(&asked.link)
-            .and_then(|peer| peer.holds.get(&author))
-            .copied();
+        let target = self.links.get(&asked.link).and_then(|peer| peer.holds.get(&author)).copied();
         if target.is_none_or(|target| authors.seq(author) >= Some(target)) {
             self.asked.remove(&author);
             self.ask_someone(mono, author, authors, out);
@@ -306,9 +288,7 @@ impl Sync {
     /// Whether a peer holds entries of that author that we lack.
     #[must_use]
     pub fn is_behind(&self, author: NodeId, have: Option<Seq>) -> bool {
-        self.links
-            .values()
-            .any(|link| link.holds.get(&author).copied() > have)
+        self.links.values().any(|link| link.holds.get(&author).copied() > have)
     }
 
     /// When [`Sync::tick`] has something to do.
@@ -339,25 +319,14 @@ impl Sync {
             }
         }
         let silent = |asked: &Asked| asked.heard.plus(WANT_SILENT_MAX) <= mono;
-        let due: Vec<NodeId> = self
-            .asked
-            .iter()
-            .filter(|(_, asked)| silent(asked))
-            .map(|(author, _)| *author)
-            .collect();
-        let held: Vec<NodeId> = self
-            .held
-            .iter()
-            .filter(|(_, at)| **at <= mono)
-            .map(|(author, _)| *author)
-            .collect();
+        let due: Vec<NodeId> =
+            self.asked.iter().filter(|(_, asked)| silent(asked)).map(|(author, _)| *author).collect();
+        let held: Vec<NodeId> =
+            self.held.iter().filter(|(_, at)| **at <= mono).map(|(author, _)| *author).collect();
         for author in &due {
             // Whoever said it had more and then sent nothing comes last, so that a liar can't stand between us and a
             // peer that has it.
-            let silent = self
-                .asked
-                .remove(author)
-                .and_then(|asked| self.links.get_mut(&asked.link));
+            let silent = self.asked.remove(author).and_then(|asked| self.links.get_mut(&asked.link));
             if let Some(silent) = silent {
                 silent.silent.insert(*author);
             }
@@ -372,11 +341,8 @@ impl Sync {
         let have = authors.seq(author);
         let ahead = |link: &Link| link.holds.get(&author).copied() > have;
         let likeliest = |link: &Link| (!link.silent.contains(&author), link.holds.get(&author).copied());
-        let furthest = self
-            .links
-            .iter()
-            .filter(|(_, link)| ahead(link))
-            .max_by_key(|(_, link)| likeliest(link));
+        let furthest =
+            self.links.iter().filter(|(_, link)| ahead(link)).max_by_key(|(_, link)| likeliest(link));
         if let Some(link) = furthest.map(|(id, _)| *id) {
             self.ask(Told { mono, link }, author, authors, out);
         }
@@ -396,15 +362,9 @@ impl Sync {
             return;
         }
         self.asked.insert(author, Asked { link, heard: mono });
-        let frame = BalanceFrame::Want {
-            author,
-            from: authors.missing_from(author),
-        };
+        let frame = BalanceFrame::Want { author, from: authors.missing_from(author) };
         out.push(Effect::Balance { link, frame });
-        out.push(Effect::Event(Event::Wanted {
-            from: peer.node,
-            author,
-        }));
+        out.push(Effect::Event(Event::Wanted { from: peer.node, author }));
     }
 }
 
@@ -412,10 +372,7 @@ impl Link {
     fn serve(&mut self, link: LinkId, author: NodeId, from: Seq, out: &mut Vec<Effect>) {
         self.serving.insert(author);
         out.push(Effect::Serve { link, author, from });
-        out.push(Effect::Event(Event::Serving {
-            to: self.node,
-            author,
-        }));
+        out.push(Effect::Event(Event::Serving { to: self.node, author }));
     }
 }
 
@@ -444,20 +401,8 @@ fn report(id: NodeId, authors: &mut Authors, own: Option<Head>) -> Option<HeadRe
     let signature = match author.book.signature {
         Some(signature) => signature,
         // Our own log: only what was signed is told, and what is signed is stored.
-        None => {
-            own.filter(|head| head.author == id && head.seq == author.book.seq())?
-                .signature
-        }
+        None => own.filter(|head| head.author == id && head.seq == author.book.seq())?.signature,
     };
-    let head = Head {
-        author: id,
-        seq: author.book.seq(),
-        hash: author.book.hash,
-        signature,
-    };
-    Some(HeadReport {
-        head,
-        balance: author.book.account.balance,
-        digest: author.digest(),
-    })
+    let head = Head { author: id, seq: author.book.seq(), hash: author.book.hash, signature };
+    Some(HeadReport { head, balance: author.book.account.balance, digest: author.digest() })
 }

@@ -52,9 +52,8 @@ const _: () = assert!(SEGMENT_ENTRIES_MAX * HEADER_BYTES_MAX <= SEGMENT_BYTES_MA
 const _: () = assert!(KIND_BYTES + COUNT_BYTES + HEADS_PER_FRAME_MAX * 176 <= FRAME_BYTES_MAX);
 
 /// The limit counts what a frame claims, not only what it has, so that a claimed length is refused before it is kept.
-const CONFIG: Configuration<LittleEndian, Fixint, Limit<FRAME_BYTES_MAX>> = bincode::config::standard()
-    .with_fixed_int_encoding()
-    .with_limit::<FRAME_BYTES_MAX>();
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<FRAME_BYTES_MAX>> =
+    bincode::config::standard().with_fixed_int_encoding().with_limit::<FRAME_BYTES_MAX>();
 
 /// Why bytes are not a frame, or a value does not fit one. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,19 +114,14 @@ pub fn encode_control(frame: &ControlFrame) -> Result<Bytes, WireFault> {
         }
         ControlFrame::Refused(refusal) => {
             let about = Blob::new(refusal.about.as_bytes())?;
-            encode(&WireControl::Refused {
-                code: refusal.code.number(),
-                about,
-            })
+            encode(&WireControl::Refused { code: refusal.code.number(), about })
         }
-        ControlFrame::Ping { number, clock } => encode(&WireControl::Ping {
-            number: *number,
-            clock: clock.0,
-        }),
-        ControlFrame::Pong { number, clock } => encode(&WireControl::Pong {
-            number: *number,
-            clock: clock.0,
-        }),
+        ControlFrame::Ping { number, clock } => {
+            encode(&WireControl::Ping { number: *number, clock: clock.0 })
+        }
+        ControlFrame::Pong { number, clock } => {
+            encode(&WireControl::Pong { number: *number, clock: clock.0 })
+        }
     }
 }
 
@@ -146,19 +140,10 @@ pub fn decode_control(bytes: &[u8]) -> Result<ControlFrame, WireFault> {
             let code = RefusalCode::from_number(u64::from(code)).ok_or(unknown)?;
             let about =
                 str::from_utf8(about.0).map_err(|_| WireFault::Malformed("a refusal that is no text"))?;
-            ControlFrame::Refused(Refusal {
-                code,
-                about: about.to_owned(),
-            })
+            ControlFrame::Refused(Refusal { code, about: about.to_owned() })
         }
-        WireControl::Ping { number, clock } => ControlFrame::Ping {
-            number,
-            clock: Millis(clock),
-        },
-        WireControl::Pong { number, clock } => ControlFrame::Pong {
-            number,
-            clock: Millis(clock),
-        },
+        WireControl::Ping { number, clock } => ControlFrame::Ping { number, clock: Millis(clock) },
+        WireControl::Pong { number, clock } => ControlFrame::Pong { number, clock: Millis(clock) },
     })
 }
 
@@ -171,10 +156,7 @@ pub fn encode_balance(frame: &BalanceFrame) -> Result<Bytes, WireFault> {
         BalanceFrame::Heads(reports) => {
             WireBalance::Heads(Bounded::new(reports.iter().map(WireReport::new).collect())?)
         }
-        BalanceFrame::Want { author, from } => WireBalance::Want {
-            author: *author.as_bytes(),
-            from: from.0,
-        },
+        BalanceFrame::Want { author, from } => WireBalance::Want { author: *author.as_bytes(), from: from.0 },
     })
 }
 
@@ -184,17 +166,12 @@ pub fn encode_balance(frame: &BalanceFrame) -> Result<Bytes, WireFault> {
 /// They are none.
 pub fn decode_balance(bytes: &[u8]) -> Result<BalanceFrame, WireFault> {
     Ok(match decode(bytes, WireBalance::KINDS)? {
-        WireBalance::Heads(reports) => BalanceFrame::Heads(
-            reports
-                .0
-                .into_iter()
-                .map(WireReport::read)
-                .collect::<Result<_, _>>()?,
-        ),
-        WireBalance::Want { author, from } => BalanceFrame::Want {
-            author: NodeId::from_key(author)?,
-            from: Seq(from),
-        },
+        WireBalance::Heads(reports) => {
+            BalanceFrame::Heads(reports.0.into_iter().map(WireReport::read).collect::<Result<_, _>>()?)
+        }
+        WireBalance::Want { author, from } => {
+            BalanceFrame::Want { author: NodeId::from_key(author)?, from: Seq(from) }
+        }
     })
 }
 
@@ -203,16 +180,9 @@ pub fn decode_balance(bytes: &[u8]) -> Result<BalanceFrame, WireFault> {
 /// # Errors
 /// It does not fit a frame: whoever makes segments keeps to [`SEGMENT_BYTES_MAX`].
 pub fn encode_segment(segment: &Segment) -> Result<Bytes, WireFault> {
-    let entries = segment
-        .entries()
-        .iter()
-        .map(WireEntry::new)
-        .collect::<Result<_, _>>()?;
+    let entries = segment.entries().iter().map(WireEntry::new).collect::<Result<_, _>>()?;
     let signature = halves(&segment.head().signature);
-    encode(&WireSegment::Segment {
-        entries: Bounded::new(entries)?,
-        signature,
-    })
+    encode(&WireSegment::Segment { entries: Bounded::new(entries)?, signature })
 }
 
 /// A segment from its bytes, which come without their length: sound in form, and not yet checked against keys.
@@ -221,18 +191,10 @@ pub fn encode_segment(segment: &Segment) -> Result<Bytes, WireFault> {
 /// They are none; [`WireFault::Segment`] where they are entries that don't make a segment.
 pub fn decode_segment(bytes: &[u8], federation: &FederationId) -> Result<Segment, WireFault> {
     let WireSegment::Segment { entries, signature } = decode(bytes, WireSegment::KINDS)?;
-    let entries = entries
-        .0
-        .into_iter()
-        .map(|entry| entry.read(federation))
-        .collect::<Result<Vec<_>, _>>()?;
+    let entries = entries.0.into_iter().map(|entry| entry.read(federation)).collect::<Result<Vec<_>, _>>()?;
     let last = entries.last().ok_or(SegmentFault::Empty)?;
-    let head = Head {
-        author: last.author(),
-        seq: last.seq(),
-        hash: last.hash(),
-        signature: whole(signature),
-    };
+    let head =
+        Head { author: last.author(), seq: last.seq(), hash: last.hash(), signature: whole(signature) };
     Ok(Segment::new(entries, head)?)
 }
 
@@ -253,9 +215,7 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], kinds: u32) -> Result<T, Wire
     if bytes.len() > FRAME_BYTES_MAX {
         return Err(WireFault::TooLarge { bytes: bytes.len() });
     }
-    let kind = bytes
-        .first_chunk::<KIND_BYTES>()
-        .ok_or(WireFault::Malformed("a frame without a kind"))?;
+    let kind = bytes.first_chunk::<KIND_BYTES>().ok_or(WireFault::Malformed("a frame without a kind"))?;
     let kind = u32::from_le_bytes(*kind);
     if kind >= kinds {
         return Err(WireFault::UnknownKind(kind));

@@ -2,6 +2,8 @@
 
 use std::{error, fmt, io, path::PathBuf};
 
+use crate::{ledger::types::Seq, log::NodeId};
+
 /// Why a store can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -14,7 +16,8 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// SQLite failed. A commit that failed changed nothing; the node stops writing and is started again.
+    /// SQLite failed. A read changed nothing. A commit that failed kept nothing, but where it was the sync that failed
+    /// nobody can know before the file is opened again; so the node stops writing and is started again, never retries.
     #[error("the store `{}` failed", path.display())]
     Sqlite {
         /// Which.
@@ -65,12 +68,29 @@ pub enum StoreError {
         /// What is wrong, and where.
         what: String,
     },
-    /// A test made it fail.
+    /// A record's entries do not follow what is stored of their author, or its book is not the one after them. A fault
+    /// of the program. Nothing was changed; the node stops writing, because what follows builds on that record.
+    #[error(
+        "entry {found} of {author} can't be stored where entry {wanted} is the next; start the node again and report this"
+    )]
+    DoesNotFollow {
+        /// Whose.
+        author: NodeId,
+        /// The seq that would have been stored.
+        found: Seq,
+        /// The one that is missing.
+        wanted: Seq,
+    },
+    /// The writer's thread panicked, which is a fault of the program. What it had not committed is lost, and was never
+    /// acknowledged; the node ends and is started again.
+    #[error("the thread that writes the store panicked; start the node again and report what it printed")]
+    WriterPanicked,
+    /// A test made it fail. Nothing was changed.
     #[error("the store failed because it was told to")]
     OnRequest,
 }
 
-/// An error of the database library, which stays out of everyone else's types.
+/// An error of the database library, which stays behind the store's door.
 #[derive(Debug)]
 pub struct DatabaseFault(pub(super) Box<dyn error::Error + Send + Sync>);
 

@@ -5,15 +5,20 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{ENTRIES_MAX, Rates, Store, StoreError, ThoughtQuery, ThoughtRow};
+use super::{
+    ENTRIES_MAX, PEERS_MAX, Rates, SESSION_THOUGHTS_MAX, Store, StoreError, THOUGHTS_MAX, ThoughtQuery,
+    ThoughtRow, follows,
+    query::{self, SessionRow},
+};
 use crate::{
     ledger::{
         Verdict,
+        economy::Session,
         types::{Millis, Seq},
     },
     log::{
         NodeId, Signature,
-        books::{Books, Judged, Record, SUBMISSION_KEYS_MAX, StoredEntry},
+        books::{AuthorBook, Books, Judged, Record, SUBMISSION_KEYS_MAX, StoredEntry},
     },
 };
 
@@ -39,13 +44,8 @@ impl MemoryStore {
     /// A copy of what it holds now, for a restart or a restored backup.
     #[must_use]
     pub fn copy(&self) -> Self {
-        let kept = Kept {
-            fails: false,
-            ..self.lock().clone()
-        };
-        Self {
-            kept: Mutex::new(kept),
-        }
+        let kept = Kept { fails: false, ..self.lock().clone() };
+        Self { kept: Mutex::new(kept) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -57,11 +57,7 @@ impl MemoryStore {
 impl Kept {
     fn keep(&mut self, record: &Record) {
         match record {
-            Record::Entries {
-                author,
-                entries,
-                book,
-            } => {
+            Record::Entries { author, entries, book } => {
                 for judged in entries {
                     let seq = judged.entry.seq();
                     let signature = book.signature.filter(|_| seq == book.seq());
@@ -77,9 +73,50 @@ impl Kept {
             }
             Record::Peer { id, peer } => {
                 self.books.peers.insert(*id, peer.clone());
+                self.forget_old_peers();
             }
             Record::NewestTime(time) => self.books.newest_time = self.books.newest_time.max(*time),
         }
+    }
+
+    /// Whether every record follows what stands here or in a record before it.
+    fn check(&self, records: &[Record]) -> Result<(), StoreError> {
+        let mut after: BTreeMap<NodeId, Seq> = BTreeMap::new();
+        for record in records {
+            match record {
+                Record::Entries { author, entries, book } => {
+                    let stored = || self.books.authors.get(author).map(AuthorBook::seq);
+                    let last = after.get(author).copied().or_else(stored);
+                    follows::check(*author, last, entries, book)?;
+                    after.insert(*author, book.seq());
+                }
+                Record::Submission { .. } | Record::Peer { .. } | Record::NewestTime(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_old_peers(&mut self) {
+        while self.books.peers.len() > PEERS_MAX
+            && let Some((_, oldest)) = self.books.peers.iter().map(|(id, peer)| (peer.seen, *id)).min()
+        {
+            self.books.peers.remove(&oldest);
+        }
+    }
+
+    fn session_row(&self, author: NodeId, judged: &Judged) -> Option<SessionRow> {
+        let thought = judged.thought.as_ref()?;
+        let Verdict::Accepted { .. } = thought.verdict else {
+            return None;
+        };
+        Some(SessionRow {
+            session: thought.session.clone(),
+            author,
+            mode: thought.mode,
+            hardware: self.books.authors.get(&author)?.hardware,
+            coherence: thought.coherence,
+            weight: thought.weight,
+        })
     }
 
     fn row(&self, author: NodeId, judged: &Judged) -> Option<ThoughtRow> {
@@ -113,6 +150,7 @@ impl Store for MemoryStore {
         if kept.fails {
             return Err(StoreError::OnRequest);
         }
+        kept.check(records)?;
         records.iter().for_each(|record| kept.keep(record));
         Ok(())
     }
@@ -121,10 +159,8 @@ impl Store for MemoryStore {
         let kept = self.lock();
         let mut bytes = 0_usize;
         let mut entries = vec![];
-        for (judged, signature) in kept
-            .log
-            .range((author, from)..=(author, Seq(u64::MAX)))
-            .map(|(_, kept)| kept)
+        for (judged, signature) in
+            kept.log.range((author, from)..=(author, Seq(u64::MAX))).map(|(_, kept)| kept)
         {
             bytes = bytes.saturating_add(judged.entry.byte_len());
             if !entries.is_empty() && (bytes > bytes_max || entries.len() >= ENTRIES_MAX) {
@@ -142,10 +178,7 @@ impl Store for MemoryStore {
     fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError> {
         let kept = self.lock();
         let fits = |row: &ThoughtRow| {
-            query
-                .session
-                .as_ref()
-                .is_none_or(|session| row.session == *session)
+            query.session.as_ref().is_none_or(|session| row.session == *session)
                 && query.author.is_none_or(|author| row.author == author)
                 && query.since.is_none_or(|since| row.time >= since)
         };
@@ -156,19 +189,14 @@ impl Store for MemoryStore {
             .filter(fits)
             .collect();
         rows.sort_by_key(|row| (row.time, row.author, row.seq));
-        let surplus = rows
-            .len()
-            .saturating_sub(usize::try_from(query.limit).unwrap_or(usize::MAX));
+        let surplus =
+            rows.len().saturating_sub(usize::try_from(query.limit.min(THOUGHTS_MAX)).unwrap_or(usize::MAX));
         Ok(rows.split_off(surplus))
     }
 
     fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
         let mut rates = Rates::default();
-        for (judged, _) in self
-            .lock()
-            .log
-            .values()
-            .filter(|(judged, _)| judged.entry.header().time >= since)
+        for (judged, _) in self.lock().log.values().filter(|(judged, _)| judged.entry.header().time >= since)
         {
             match judged.thought.as_ref().map(|thought| thought.verdict) {
                 Some(Verdict::Accepted { reward }) if reward.0 > 0 => rates.rewards += 1,
@@ -177,5 +205,20 @@ impl Store for MemoryStore {
             }
         }
         Ok(rates)
+    }
+
+    fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError> {
+        let kept = self.lock();
+        let mut rows: Vec<(Millis, SessionRow)> = kept
+            .log
+            .iter()
+            .filter_map(|((author, _), (judged, _))| {
+                Some((judged.entry.header().time, kept.session_row(*author, judged)?))
+            })
+            .collect();
+        rows.sort_by_key(|(time, _)| *time);
+        let surplus = rows.len().saturating_sub(SESSION_THOUGHTS_MAX);
+        let rows: Vec<SessionRow> = rows.into_iter().skip(surplus).map(|(_, row)| row).collect();
+        Ok(query::sessions(&rows))
     }
 }

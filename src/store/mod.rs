@@ -7,10 +7,13 @@
 //! **Invariant.** The process keeps no second truth: after a restart memory is rebuilt from here.
 
 mod error;
+mod follows;
 mod memory;
 mod query;
 mod sqlite;
 pub mod writer;
+
+use std::collections::BTreeMap;
 
 pub use self::{
     error::{DatabaseFault, StoreError},
@@ -19,7 +22,10 @@ pub use self::{
     sqlite::SqliteStore,
 };
 use crate::{
-    ledger::types::{Millis, Seq},
+    ledger::{
+        economy::Session,
+        types::{Millis, Seq},
+    },
     log::{
         NodeId,
         books::{Books, Record, StoredEntry},
@@ -29,6 +35,13 @@ use crate::{
 /// Most entries that one read returns: as many as a segment holds.
 pub const ENTRIES_MAX: usize = crate::log::SEGMENT_ENTRIES_MAX;
 
+/// Most peers that are remembered; those that were connected longest ago are forgotten first. A peer takes about 200
+/// bytes, and more than these can't be dialled in any useful time.
+pub const PEERS_MAX: usize = 1_024;
+
+/// Most thoughts that [`Store::sessions`] looks at, the newest: about 20 MiB while it runs.
+pub const SESSION_THOUGHTS_MAX: usize = 100_000;
+
 /// Where a node keeps what it must not forget. All calls block.
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// All that a node remembers.
@@ -37,7 +50,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Where the store can't be read or holds what it could not have written.
     fn load(&self) -> Result<Books, StoreError>;
 
-    /// Keeps those records, all or none; they are durable when it returns.
+    /// Keeps those records, all or none; they are durable when it returns. Each author's entries follow what is stored of
+    /// it without a gap, and none is written twice: that is checked here once more, because a log with a hole or a
+    /// second entry at one seq can't be mended later.
     ///
     /// # Errors
     /// Where they can't be kept; then none of them is.
@@ -61,4 +76,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Where the store can't be read.
     fn rates(&self, since: Millis) -> Result<Rates, StoreError>;
+
+    /// Every session of the newest [`SESSION_THOUGHTS_MAX`] accepted thoughts, by its name; participants are node ids as
+    /// text. Contents are not read, and count though they were pruned.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError>;
 }

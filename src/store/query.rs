@@ -1,14 +1,20 @@
 //! Questions to the corpus, and their answers.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{
-    ledger::types::{MicroAtp, Millis, Ppm, Seq},
-    log::{Mode, NodeId, NodeName, SessionName},
+    ledger::{
+        economy::{self, Session, SessionThought},
+        types::{MicroAtp, Millis, Ppm, Seq},
+    },
+    log::{Hardware, Mode, NodeId, NodeName, SessionName},
 };
 
 /// Most thoughts that one query returns. At the longest content that is 160 MiB, so callers ask for fewer.
 pub const THOUGHTS_MAX: u32 = 10_000;
 
-/// Which accepted thoughts are wanted; the newest that fit, told oldest first.
+/// Which accepted thoughts are wanted; the newest that fit, told oldest first (by time, author and seq, so that every
+/// node tells the same thoughts in the same order).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThoughtQuery {
     /// Of that session only.
@@ -24,12 +30,7 @@ pub struct ThoughtQuery {
 impl Default for ThoughtQuery {
     /// The last hundred.
     fn default() -> Self {
-        Self {
-            session: None,
-            author: None,
-            since: None,
-            limit: 100,
-        }
+        Self { session: None, author: None, since: None, limit: 100 }
     }
 }
 
@@ -67,4 +68,32 @@ pub struct Rates {
     pub rewards: u64,
     /// Rejected ones.
     pub penalties: u64,
+}
+
+/// What a session needs of an accepted thought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SessionRow {
+    pub(super) session: SessionName,
+    pub(super) author: NodeId,
+    pub(super) mode: Mode,
+    pub(super) hardware: Hardware,
+    pub(super) coherence: Ppm,
+    pub(super) weight: Ppm,
+}
+
+/// See [`super::Store::sessions`].
+pub(super) fn sessions(rows: &[SessionRow]) -> BTreeMap<String, Session> {
+    // Each id is written out once, not once a thought.
+    let authors: BTreeSet<NodeId> = rows.iter().map(|row| row.author).collect();
+    let ids: BTreeMap<NodeId, String> = authors.into_iter().map(|id| (id, id.to_text())).collect();
+    economy::sessions(rows.iter().filter_map(|row| {
+        Some(SessionThought {
+            session: row.session.as_str(),
+            author: ids.get(&row.author)?,
+            mode: row.mode.name(),
+            hardware: row.hardware.name(),
+            coherence: row.coherence,
+            weight: row.weight,
+        })
+    }))
 }

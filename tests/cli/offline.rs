@@ -80,10 +80,7 @@ fn wrong_usage_ends_with_2_and_shows_nothing_raw() {
 #[test]
 fn peers_beyond_the_links_that_are_allowed_are_refused_with_both_names() {
     let dir = tempfile::tempdir().unwrap();
-    let output = start(
-        dir.path(),
-        &["--peer", "a:1", "--peer", "b:2", "--max-peers", "1"],
-    );
+    let output = start(dir.path(), &["--peer", "a:1", "--peer", "b:2", "--max-peers", "1"]);
     assert_fails(&output, 2, &["--peer", "--max-peers", "hint: "]);
 }
 
@@ -140,34 +137,13 @@ fn a_policy_file_that_is_wrong_is_refused_with_the_key() {
 fn without_a_node_every_question_ends_with_5_and_says_how_to_start_one() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().to_str().unwrap();
-    for question in [
-        "status",
-        "peers",
-        "authors",
-        "thoughts",
-        "sessions",
-        "economics",
-        "alerts",
-        "explain",
-    ] {
-        assert_fails(
-            &run(&[question, "--data-dir", data_dir]),
-            5,
-            &["no node is running", "cogmesh start"],
-        );
+    for question in ["status", "peers", "authors", "thoughts", "sessions", "economics", "alerts", "explain"] {
+        assert_fails(&run(&[question, "--data-dir", data_dir]), 5, &["no node is running", "cogmesh start"]);
     }
-    assert_fails(
-        &run(&["submit", "x", "--data-dir", data_dir]),
-        5,
-        &["no node is running"],
-    );
+    assert_fails(&run(&["submit", "x", "--data-dir", data_dir]), 5, &["no node is running"]);
     // A socket that a dead process left.
     drop(std::os::unix::net::UnixListener::bind(dir.path().join("api.sock")).unwrap());
-    assert_fails(
-        &run(&["status", "--data-dir", data_dir]),
-        5,
-        &["no node is running"],
-    );
+    assert_fails(&run(&["status", "--data-dir", data_dir]), 5, &["no node is running"]);
 }
 
 #[test]
@@ -176,28 +152,16 @@ fn a_data_directory_too_deep_for_a_socket_is_refused_before_anything_is_made() {
     let deep = dir.path().join("d".repeat(120));
     assert_fails(&start(&deep, &[]), 1, &["107", "--data-dir"]);
     assert!(!deep.exists());
-    assert_fails(
-        &run(&["status", "--data-dir", deep.to_str().unwrap()]),
-        1,
-        &["107"],
-    );
+    assert_fails(&run(&["status", "--data-dir", deep.to_str().unwrap()]), 1, &["107"]);
 }
 
 #[test]
 fn what_can_not_be_a_thought_is_refused_before_anyone_is_asked() {
     let dir = tempfile::tempdir().unwrap();
     let submit = ["submit", "-", "--data-dir", dir.path().to_str().unwrap()];
-    assert_fails(
-        &run_with_input(&submit, b"abc\xffdef"),
-        2,
-        &["UTF-8", "position 3"],
-    );
+    assert_fails(&run_with_input(&submit, b"abc\xffdef"), 2, &["UTF-8", "position 3"]);
     assert_fails(&run_with_input(&submit, b"\n"), 2, &["nothing to submit"]);
-    assert_fails(
-        &run_with_input(&submit, &vec![b'a'; 1 << 20]),
-        4,
-        &["longer than"],
-    );
+    assert_fails(&run_with_input(&submit, &vec![b'a'; 1 << 20]), 4, &["longer than"]);
 }
 
 #[test]
@@ -227,26 +191,13 @@ fn replay_prints_a_row_for_each_thought_and_names_the_line_that_is_none() {
     let output = run(&["replay", file.to_str().unwrap()]);
     let rows = out(&output);
     assert_eq!((code(&output), rows.lines().count()), (0, 2), "{}", err(&output));
-    assert!(
-        rows.lines().next().unwrap().contains(r#""verdict": "accepted""#),
-        "{rows}"
-    );
-    assert!(
-        rows.lines().nth(1).unwrap().contains(r#""layer": "spam""#),
-        "{rows}"
-    );
+    assert!(rows.lines().next().unwrap().contains(r#""verdict": "accepted""#), "{rows}");
+    assert!(rows.lines().nth(1).unwrap().contains(r#""layer": "spam""#), "{rows}");
     assert!(!rows.contains('\u{1b}'));
-    assert_eq!(
-        out(&run_with_input(&["replay"], fs::read(&file).unwrap().as_slice())),
-        rows
-    );
+    assert_eq!(out(&run_with_input(&["replay"], fs::read(&file).unwrap().as_slice())), rows);
     let broken = run_with_input(&["replay", "-"], format!("{thought}\n{{\n").as_bytes());
     assert_fails(&broken, 1, &["line 2"]);
-    assert_fails(
-        &run(&["replay", "/nowhere/thoughts.jsonl"]),
-        1,
-        &["/nowhere/thoughts.jsonl"],
-    );
+    assert_fails(&run(&["replay", "/nowhere/thoughts.jsonl"]), 1, &["/nowhere/thoughts.jsonl"]);
 }
 
 #[test]

@@ -22,11 +22,7 @@ pub(crate) const SPAM: &str = "spam spam spam spam";
 /// The binary with those arguments, and nothing of this process's environment that it would look at.
 pub(crate) fn cogmesh(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cogmesh"));
-    command
-        .args(args)
-        .env_remove("RUST_LOG")
-        .env_remove("NO_COLOR")
-        .stdin(Stdio::null());
+    command.args(args).env_remove("RUST_LOG").env_remove("NO_COLOR").stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("COGMESH_") {
@@ -43,12 +39,8 @@ pub(crate) fn run(args: &[&str]) -> Output {
 
 /// Runs the binary with that standard input.
 pub(crate) fn run_with_input(args: &[&str], input: &[u8]) -> Output {
-    let mut child = cogmesh(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        cogmesh(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // The binary may have seen enough before it has read all.
     let _enough = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
@@ -110,20 +102,14 @@ impl Node {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let Ok(ready) = serde_json::from_str::<Value>(&line) else {
             let output = child.wait_with_output().unwrap();
             panic!("the node did not start: {}", err(&output));
         };
         let listen = ready["listen"][0].as_str().unwrap();
         let port = listen.rsplit(':').next().unwrap();
-        Self {
-            child,
-            address: format!("127.0.0.1:{port}"),
-            dir,
-        }
+        Self { child, address: format!("127.0.0.1:{port}"), dir }
     }
 
     /// Its data directory.
@@ -146,10 +132,7 @@ impl Node {
     pub(crate) fn lines(&self, args: &[&str]) -> Vec<Value> {
         let output = self.ask(&[args, &["--json"]].concat());
         assert_eq!(code(&output), 0, "{}", err(&output));
-        out(&output)
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Asks it until what it says is as wanted.
@@ -176,12 +159,7 @@ impl Node {
     pub(crate) fn ended(mut self) -> (i32, Duration, String, TempDir) {
         let begun = Instant::now();
         let mut log = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         let status = self.child.wait().unwrap();
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         (status.code().unwrap_or(-1), begun.elapsed(), log, dir)

@@ -17,35 +17,9 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let signed = || (-1_000_000_000_000_000..=1_000_000_000_000_000_i64).prop_map(MicroAtp);
     let ms = || prop_oneof![1..=100_000_u64, 1..=4_000_000_000_000_u64].prop_map(Millis);
     let trusts = (ppm(), ppm(), ppm(), ppm(), ppm(), ppm(), ppm());
-    let rates = (
-        any::<u32>(),
-        rate(),
-        rate(),
-        rate(),
-        rate(),
-        rate(),
-        0..=36_500_u32,
-    );
-    let amounts = (
-        atp(),
-        atp(),
-        atp(),
-        atp(),
-        atp(),
-        atp(),
-        signed(),
-        signed(),
-        signed(),
-    );
-    let rest = (
-        ms(),
-        ms(),
-        1..=5_u8,
-        0..=4_u16,
-        0..=999_999_u32,
-        1..=65_536_u32,
-        0..=40_u8,
-    );
+    let rates = (any::<u32>(), rate(), rate(), rate(), rate(), rate(), 0..=36_500_u32);
+    let amounts = (atp(), atp(), atp(), atp(), atp(), atp(), signed(), signed(), signed());
+    let rest = (ms(), ms(), 1..=5_u8, 0..=4_u16, 0..=999_999_u32, 1..=65_536_u32, 0..=40_u8);
     (trusts, rates, amounts, rest).prop_map(|(trusts, rates, amounts, rest)| Policy {
         coherence_min_ppm: trusts.0,
         trust_initial_ppm: trusts.1,
@@ -82,36 +56,26 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 
 fn any_features() -> impl Strategy<Value = Features> {
     let number = || prop_oneof![0..=200_u32, any::<u32>()];
-    (
-        number(),
-        number(),
-        prop_oneof![0..=1_000_000_u32, any::<u32>()],
-        0..=3_u8,
-    )
-        .prop_map(|(chars, concepts, diversity, print)| Features {
+    (number(), number(), prop_oneof![0..=1_000_000_u32, any::<u32>()], 0..=3_u8).prop_map(
+        |(chars, concepts, diversity, print)| Features {
             chars,
             concepts,
             diversity: Ppm(diversity),
             fingerprint: [print; 32],
-        })
+        },
+    )
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {
     let time = prop_oneof![0..=100_000_000_u64, any::<u64>()];
-    (time, prop_oneof![0..=70_000_u32, any::<u32>()], any_features()).prop_map(
-        |(time, content_bytes, features)| Facts {
-            time: Millis(time),
-            content_bytes,
-            features,
-        },
-    )
+    (time, prop_oneof![0..=70_000_u32, any::<u32>()], any_features())
+        .prop_map(|(time, content_bytes, features)| Facts { time: Millis(time), content_bytes, features })
 }
 
 /// Thoughts of several authors, each author's in the order of their times.
 fn any_logs() -> impl Strategy<Value = Vec<Vec<Facts>>> {
     prop::collection::vec(prop::collection::vec(any_facts(), 0..12), 1..4).prop_map(|mut logs| {
-        logs.iter_mut()
-            .for_each(|log| log.sort_by_key(|facts| facts.time));
+        logs.iter_mut().for_each(|log| log.sort_by_key(|facts| facts.time));
         logs
     })
 }
@@ -119,25 +83,16 @@ fn any_logs() -> impl Strategy<Value = Vec<Vec<Facts>>> {
 fn fold_in_order(policy: &Policy, logs: &[Vec<Facts>], order: &[usize]) -> BTreeMap<usize, [u8; 32]> {
     let mut accounts: BTreeMap<usize, Account> = BTreeMap::new();
     let mut next = vec![0; logs.len()];
-    for author in order
-        .iter()
-        .copied()
-        .chain((0..logs.len()).flat_map(|author| [author; 12]))
-    {
+    for author in order.iter().copied().chain((0..logs.len()).flat_map(|author| [author; 12])) {
         let author = author % logs.len();
         let Some(facts) = logs[author].get(next[author]) else {
             continue;
         };
         next[author] += 1;
-        let account = accounts
-            .entry(author)
-            .or_insert_with(|| Account::open(policy, Level::MAX, facts.time));
+        let account = accounts.entry(author).or_insert_with(|| Account::open(policy, Level::MAX, facts.time));
         let _inadmissible = fold(policy, account, facts);
     }
-    accounts
-        .into_iter()
-        .map(|(author, account)| (author, account.digest()))
-        .collect()
+    accounts.into_iter().map(|(author, account)| (author, account.digest())).collect()
 }
 
 proptest! {

@@ -34,11 +34,7 @@ fn a_bad_line_is_named_by_its_number() {
         let mut out = vec![];
         let error = replay(input.as_bytes(), &mut out, &Policy::default()).unwrap_err();
         assert!(format!("{error:#}").contains("line 3"), "{bad}: {error:#}");
-        assert_eq!(
-            out.iter().filter(|byte| **byte == b'\n').count(),
-            1,
-            "the row before it is written"
-        );
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1, "the row before it is written");
     }
     let error = replay(&b"{\"author\": \"\xff\"}"[..], &mut vec![], &Policy::default()).unwrap_err();
     assert!(format!("{error:#}").contains("UTF-8"));

@@ -154,17 +154,10 @@ fn a_header_that_is_cut_or_goes_on_is_refused() {
     for entry in worked_log() {
         let whole = entry.header_bytes();
         for end in 0..whole.len() {
-            assert!(
-                Header::parse(&whole[..end]).is_err(),
-                "{end} of {} bytes",
-                whole.len()
-            );
+            assert!(Header::parse(&whole[..end]).is_err(), "{end} of {} bytes", whole.len());
         }
         let longer = [whole.as_ref(), &[0]].concat();
-        assert_eq!(
-            Header::parse(&longer),
-            Err(LayoutFault::LeftOver { bytes: 1 }.into())
-        );
+        assert_eq!(Header::parse(&longer), Err(LayoutFault::LeftOver { bytes: 1 }.into()));
     }
 }
 
@@ -183,18 +176,9 @@ fn a_value_out_of_range_is_refused() {
     assert_eq!(with(genesis, 89, 0), Err(LevelOutOfRange(0).into()));
     assert_eq!(with(genesis, 89, 6), Err(LevelOutOfRange(6).into()));
     assert_eq!(with(thought, 86, 5), Err(HeaderFault::Mode(5)));
-    let name = NameFault::Character {
-        what: "a node name",
-        found: 'L',
-    };
+    let name = NameFault::Character { what: "a node name", found: 'L' };
     assert_eq!(with(genesis, 82, b'L'), Err(name.into()));
-    let session = NameFault::Character {
-        what: "a session name",
-        found: '\n',
-    };
+    let session = NameFault::Character { what: "a session name", found: '\n' };
     assert_eq!(with(thought, 82, b'\n'), Err(session.into()));
-    assert_eq!(
-        with(thought, 131, 0x41),
-        Err(HeaderFault::Diversity(Ppm(1_000_001)))
-    );
+    assert_eq!(with(thought, 131, 0x41), Err(HeaderFault::Diversity(Ppm(1_000_001))));
 }

@@ -54,20 +54,11 @@ fn the_library_alone_would_take_one_signature_for_every_message_of_a_weak_key() 
     let mut universal = [0; 64];
     universal[0] = 1;
     for message in [&b"one"[..], b"other"] {
-        assert_eq!(
-            NodeId::from_stored(neutral).verify(message, &Signature(universal)),
-            Ok(())
-        );
+        assert_eq!(NodeId::from_stored(neutral).verify(message, &Signature(universal)), Ok(()));
     }
     let author = NodeId::from_stored(neutral);
     let segment = of_author(author, Signature(universal));
-    assert_eq!(
-        segment.verify(&Rules {
-            pow_bits: 0,
-            ..rules()
-        }),
-        Err(KeyFault::SmallOrder.into())
-    );
+    assert_eq!(segment.verify(&Rules { pow_bits: 0, ..rules() }), Err(KeyFault::SmallOrder.into()));
 }
 
 /// A log of one genesis entry that nobody searched a nonce for.
@@ -80,21 +71,15 @@ fn of_author(author: NodeId, signature: Signature) -> Segment {
         body: Body::Genesis(worked_genesis()),
     };
     let entry = Entry::new(&federation(), header, None);
-    let head = Head {
-        author,
-        seq: Seq::GENESIS,
-        hash: entry.hash(),
-        signature,
-    };
+    let head = Head { author, seq: Seq::GENESIS, hash: entry.hash(), signature };
     Segment::new(vec![entry], head).unwrap()
 }
 
 /// S and S + L are the same number for the equation; only the smaller is a signature (RFC 8032, 5.1.7).
 #[test]
 fn a_second_encoding_of_a_signature_is_refused() {
-    let group_order = HEXLOWER
-        .decode(b"edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010")
-        .unwrap();
+    let group_order =
+        HEXLOWER.decode(b"edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
     let mut signature = identity().sign(b"x");
     assert_eq!(identity().node_id().verify(b"x", &signature), Ok(()));
     let mut carry = 0;

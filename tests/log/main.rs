@@ -1,11 +1,6 @@
 //! The log against the worked values of the protocol; against weak keys, hostile bytes and each changed bit in the other files.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod headers;
 mod keys;
@@ -50,11 +45,7 @@ fn federation() -> FederationId {
 
 fn rules() -> Rules {
     let policy = Policy::default();
-    Rules {
-        federation: federation(),
-        pow_bits: policy.pow_bits,
-        content_bytes_max: policy.content_max_bytes,
-    }
+    Rules { federation: federation(), pow_bits: policy.pow_bits, content_bytes_max: policy.content_max_bytes }
 }
 
 /// The entries of the worked values, as a peer would send them.
@@ -68,9 +59,7 @@ fn worked_log() -> Vec<Entry> {
 }
 
 fn worked_segment() -> Segment {
-    Segment::own(worked_log(), &identity(), &federation())
-        .unwrap()
-        .into_inner()
+    Segment::own(worked_log(), &identity(), &federation()).unwrap().into_inner()
 }
 
 #[test]
@@ -94,13 +83,7 @@ fn the_proof_of_work_is_the_first_nonce_that_a_search_from_0_finds() {
     let nonce = Nonce(vectors()["pow_nonce"].as_u64().unwrap());
     let (federation, node) = (federation(), identity().node_id());
     assert!(check_work(&federation, &node, nonce, 20).is_ok());
-    let search = Search {
-        federation,
-        node,
-        bits_min: 20,
-        first: 0,
-        step: NonZeroU64::MIN,
-    };
+    let search = Search { federation, node, bits_min: 20, first: 0, step: NonZeroU64::MIN };
     assert_eq!(search.run(&AtomicBool::new(false)), Some(nonce));
     assert!(work_bits(&federation, &NodeId::from_stored([1; 32]), nonce) < 20);
 }
@@ -145,10 +128,7 @@ fn the_worked_log_is_one_verified_segment() {
     let segment = worked_segment();
     assert_eq!((segment.first(), segment.last()), (Seq(0), Seq(3)));
     assert_eq!(segment.author(), identity().node_id());
-    let contents: usize = worked_log()
-        .iter()
-        .filter_map(|e| e.content().map(Bytes::len))
-        .sum();
+    let contents: usize = worked_log().iter().filter_map(|e| e.content().map(Bytes::len)).sum();
     assert_eq!(segment.byte_len(), 105 + 3 * 167 + contents + 136);
     let verified = segment.clone().verify(&rules()).unwrap();
     assert_eq!(*verified.get(), segment);
@@ -162,31 +142,15 @@ fn the_worked_log_folds_to_the_worked_accounts() {
         let time = entry.header().time;
         match &entry.header().body {
             Body::Genesis(genesis) => account = Some(Account::open(&policy, genesis.level, time)),
-            Body::Thought(Thought {
-                content_bytes,
-                features,
-                ..
-            }) => {
-                let facts = Facts {
-                    time,
-                    content_bytes: *content_bytes,
-                    features: *features,
-                };
+            Body::Thought(Thought { content_bytes, features, .. }) => {
+                let facts = Facts { time, content_bytes: *content_bytes, features: *features };
                 let verdict = fold(&policy, account.as_mut().unwrap(), &facts).unwrap().verdict;
                 let accepted = matches!(verdict, Verdict::Accepted { .. });
                 assert_eq!(accepted, row["verdict"] == "accepted");
-                assert_eq!(
-                    account.as_ref().unwrap().balance.0,
-                    row["balance_uatp"].as_i64().unwrap()
-                );
+                assert_eq!(account.as_ref().unwrap().balance.0, row["balance_uatp"].as_i64().unwrap());
             }
         }
         let digest = account.as_ref().map(Account::digest);
-        assert_eq!(
-            digest,
-            Some(array(&row["account_digest"])),
-            "entry {}",
-            entry.seq()
-        );
+        assert_eq!(digest, Some(array(&row["account_digest"])), "entry {}", entry.seq());
     }
 }

@@ -43,12 +43,7 @@ fn a_changed_bit_anywhere_in_a_segment_is_refused() {
             tried += 1;
         }
     }
-    let fields = [
-        head.author.as_bytes(),
-        &head.seq.0.to_le_bytes()[..],
-        &head.hash.0,
-        &head.signature.0,
-    ];
+    let fields = [head.author.as_bytes(), &head.seq.0.to_le_bytes()[..], &head.hash.0, &head.signature.0];
     for bytes in flipped(&fields.concat()) {
         let changed = Head {
             author: NodeId::from_stored(bytes[..32].try_into().unwrap()),
@@ -77,27 +72,14 @@ fn entries_that_do_not_follow_each_other_are_no_segment() {
     assert_eq!(build(vec![]), Err(SegmentFault::Empty));
     let mut gap = entries.clone();
     gap.remove(1);
-    assert_eq!(
-        build(gap),
-        Err(SegmentFault::Gap {
-            before: Seq(0),
-            found: Seq(2)
-        })
-    );
+    assert_eq!(build(gap), Err(SegmentFault::Gap { before: Seq(0), found: Seq(2) }));
     let cut = entries[..3].to_vec();
     assert_eq!(build(cut), Err(SegmentFault::Head { last: Seq(2) }));
-    assert_eq!(
-        build(entries[2..].to_vec()),
-        Ok(()),
-        "a segment may start anywhere"
-    );
+    assert_eq!(build(entries[2..].to_vec()), Ok(()), "a segment may start anywhere");
 
     let other = Identity::from_seed(&[9; 32]).unwrap();
     let found = entries[0].author();
-    let refused = SegmentFault::Author {
-        author: other.node_id(),
-        found,
-    };
+    let refused = SegmentFault::Author { author: other.node_id(), found };
     assert_eq!(Segment::own(entries, &other, &federation()), Err(refused));
 }
 
@@ -129,17 +111,9 @@ fn a_log_starts_with_its_one_genesis_entry() {
 fn an_entry_cannot_follow_itself_at_the_end_of_all_seqs() {
     let one = rewritten(1, |h| h.seq = Seq(u64::MAX), None).pop().unwrap();
     let prev = one.hash();
-    let other = rewritten(1, |h| (h.seq, h.prev) = (Seq(u64::MAX), prev), None)
-        .pop()
-        .unwrap();
+    let other = rewritten(1, |h| (h.seq, h.prev) = (Seq(u64::MAX), prev), None).pop().unwrap();
     let own = Segment::own(vec![one, other], &identity(), &federation());
-    assert_eq!(
-        own,
-        Err(SegmentFault::Gap {
-            before: Seq(u64::MAX),
-            found: Seq(u64::MAX)
-        })
-    );
+    assert_eq!(own, Err(SegmentFault::Gap { before: Seq(u64::MAX), found: Seq(u64::MAX) }));
 }
 
 #[test]
@@ -158,16 +132,9 @@ fn a_segment_has_a_bound_and_one_signature_covers_it() {
         entries.push(Entry::new(&federation(), header, Some(&text)));
     }
     let too_many = Segment::own(entries.clone(), &identity(), &federation());
-    assert_eq!(
-        too_many,
-        Err(SegmentFault::TooMany {
-            entries: SEGMENT_ENTRIES_MAX + 1
-        })
-    );
+    assert_eq!(too_many, Err(SegmentFault::TooMany { entries: SEGMENT_ENTRIES_MAX + 1 }));
     entries.pop();
-    let full = Segment::own(entries, &identity(), &federation())
-        .unwrap()
-        .into_inner();
+    let full = Segment::own(entries, &identity(), &federation()).unwrap().into_inner();
     assert_eq!((full.first(), full.last()), (Seq(0), Seq(1023)));
     assert!(full.verify(&rules()).is_ok());
 }
@@ -175,18 +142,9 @@ fn a_segment_has_a_bound_and_one_signature_covers_it() {
 #[test]
 fn too_little_work_is_seen_before_the_signature() {
     let (entries, head) = worked_segment().into_parts();
-    let forged = Head {
-        signature: Signature([0; 64]),
-        ..head
-    };
+    let forged = Head { signature: Signature([0; 64]), ..head };
     let segment = Segment::new(entries, forged).unwrap();
-    let fault = segment
-        .clone()
-        .verify(&Rules {
-            pow_bits: 40,
-            ..rules()
-        })
-        .unwrap_err();
+    let fault = segment.clone().verify(&Rules { pow_bits: 40, ..rules() }).unwrap_err();
     assert!(matches!(fault, SegmentFault::Work(_)), "{fault}");
     let node = segment.author();
     assert_eq!(segment.verify(&rules()), Err(BadSignature { node }.into()));
@@ -196,35 +154,20 @@ fn too_little_work_is_seen_before_the_signature() {
 fn a_signed_lie_convicts_its_author_and_an_attached_one_does_not() {
     let content = worked_log()[2].content_text().unwrap().to_owned();
     let lie = |header: &mut Header| {
-        let Body::Thought(thought) = &mut header.body else {
-            panic!("a thought")
-        };
+        let Body::Thought(thought) = &mut header.body else { panic!("a thought") };
         thought.features.concepts += 1;
     };
     let verify = |entries| {
-        let segment = Segment::own(entries, &identity(), &federation())
-            .unwrap()
-            .into_inner();
+        let segment = Segment::own(entries, &identity(), &federation()).unwrap().into_inner();
         segment.verify(&rules()).map(|_| ()).unwrap_err()
     };
     let signed = verify(rewritten(2, lie, Some(&content)));
-    let expected = matches!(
-        signed,
-        SegmentFault::Content {
-            seq: Seq(2),
-            fault: ContentFault::Features { .. }
-        }
-    );
+    let expected =
+        matches!(signed, SegmentFault::Content { seq: Seq(2), fault: ContentFault::Features { .. } });
     assert!(expected && signed.is_proof_against_author(), "{signed}");
 
     let attached = verify(rewritten(2, |_| {}, Some("another content")));
-    assert_eq!(
-        attached,
-        SegmentFault::Content {
-            seq: Seq(2),
-            fault: ContentFault::Hash
-        }
-    );
+    assert_eq!(attached, SegmentFault::Content { seq: Seq(2), fault: ContentFault::Hash });
     assert!(!attached.is_proof_against_author());
 }
 
@@ -234,19 +177,10 @@ fn pruned_contents_are_no_fault_and_longer_ones_than_the_policy_allows_are() {
         .iter()
         .map(|entry| Entry::parse(&federation(), entry.header_bytes().clone(), None).unwrap())
         .collect();
-    let segment = Segment::own(pruned, &identity(), &federation())
-        .unwrap()
-        .into_inner();
+    let segment = Segment::own(pruned, &identity(), &federation()).unwrap().into_inner();
     assert!(segment.clone().verify(&rules()).is_ok());
-    let fault = segment.verify(&Rules {
-        content_bytes_max: 100,
-        ..rules()
-    });
-    let expected = SegmentFault::TooLong {
-        seq: Seq(1),
-        bytes: 105,
-        bytes_max: 100,
-    };
+    let fault = segment.verify(&Rules { content_bytes_max: 100, ..rules() });
+    let expected = SegmentFault::TooLong { seq: Seq(1), bytes: 105, bytes_max: 100 };
     assert_eq!(fault, Err(expected));
 }
 
@@ -254,17 +188,11 @@ fn pruned_contents_are_no_fault_and_longer_ones_than_the_policy_allows_are() {
 fn no_two_federations_share_a_hash_or_a_signature() {
     let elsewhere = FederationId([9; 32]);
     let here: BTreeSet<Hash> = worked_log().iter().map(Entry::hash).collect();
-    let there = worked_log().into_iter().map(|entry| {
-        Entry::parse(&elsewhere, entry.header_bytes().clone(), None)
-            .unwrap()
-            .hash()
-    });
+    let there = worked_log()
+        .into_iter()
+        .map(|entry| Entry::parse(&elsewhere, entry.header_bytes().clone(), None).unwrap().hash());
     assert!(there.into_iter().all(|hash| !here.contains(&hash)));
-    let rules = Rules {
-        federation: elsewhere,
-        pow_bits: 0,
-        ..rules()
-    };
+    let rules = Rules { federation: elsewhere, pow_bits: 0, ..rules() };
     let node = identity().node_id();
     assert_eq!(worked_segment().verify(&rules), Err(BadSignature { node }.into()));
 }

@@ -18,11 +18,7 @@ use cogmesh::{
 use tokio::{sync::mpsc, time::timeout};
 
 pub(crate) const FEDERATION: FederationId = FederationId([5; 32]);
-pub(crate) const RULES: Rules = Rules {
-    federation: FEDERATION,
-    pow_bits: 0,
-    content_bytes_max: 200_000,
-};
+pub(crate) const RULES: Rules = Rules { federation: FEDERATION, pow_bits: 0, content_bytes_max: 200_000 };
 /// Far above what any of these tests takes, so that it fails with a word instead of hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,47 +46,30 @@ pub(crate) fn open(config: NetConfig, inbox: usize) -> Node {
     let (sender, events) = mpsc::channel(inbox);
     let endpoint = Endpoint::open(config, sender).unwrap();
     let address = endpoint.local_addresses()[0];
-    Node {
-        endpoint,
-        events,
-        id,
-        address,
-    }
+    Node { endpoint, events, id, address }
 }
 
 impl Node {
     pub(crate) async fn next(&mut self) -> NetEvent {
-        timeout(PATIENCE, self.events.recv())
-            .await
-            .expect("no event in time")
-            .expect("the endpoint is gone")
+        timeout(PATIENCE, self.events.recv()).await.expect("no event in time").expect("the endpoint is gone")
     }
 
     /// Dials these addresses on attempt 7.
     pub(crate) fn dial(&self, expect: Option<NodeId>, addresses: &[SocketAddr]) {
         let addresses = addresses.iter().copied().map(Address::Socket).collect();
-        self.endpoint.dial(Dial {
-            attempt: Attempt(7),
-            expect,
-            addresses,
-        });
+        self.endpoint.dial(Dial { attempt: Attempt(7), expect, addresses });
     }
 
     pub(crate) async fn connected(&mut self) -> (LinkId, NodeId, [u8; 32]) {
         match self.next().await {
-            NetEvent::Connected {
-                link, node, exporter, ..
-            } => (link, node, exporter),
+            NetEvent::Connected { link, node, exporter, .. } => (link, node, exporter),
             other => panic!("{other:?}"),
         }
     }
 
     pub(crate) async fn dial_failed(&mut self) -> String {
         match self.next().await {
-            NetEvent::DialFailed {
-                attempt: Attempt(7),
-                why,
-            } => why,
+            NetEvent::DialFailed { attempt: Attempt(7), why } => why,
             other => panic!("{other:?}"),
         }
     }
@@ -118,10 +97,7 @@ impl Node {
 
     pub(crate) async fn refused(&mut self) -> Refusal {
         match self.next().await {
-            NetEvent::Control {
-                frame: ControlFrame::Refused(refusal),
-                ..
-            } => refusal,
+            NetEvent::Control { frame: ControlFrame::Refused(refusal), .. } => refusal,
             other => panic!("{other:?}"),
         }
     }

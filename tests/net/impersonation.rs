@@ -48,11 +48,7 @@ fn other_algorithm(algorithm: &'static SignatureAlgorithm) -> Shows {
     let pair = KeyPair::generate_for(algorithm).unwrap();
     let certificate = rcgen::CertificateParams::default().self_signed(&pair).unwrap();
     let key = PrivatePkcs8KeyDer::from(pair.serialize_der()).into();
-    Shows {
-        chain: vec![certificate.der().clone()],
-        key: Some(key),
-        ..Shows::honest(&identity(2))
-    }
+    Shows { chain: vec![certificate.der().clone()], key: Some(key), ..Shows::honest(&identity(2)) }
 }
 
 #[tokio::test]
@@ -72,35 +68,23 @@ async fn it_is_the_signature_check_that_stops_an_impostor() {
     let client = shows.client();
     let connecting = client.connect(server.local_addr().unwrap(), "x").unwrap();
     let accepting = async { server.accept().await.unwrap().await.unwrap() };
-    let (accepted, connected) = timeout(PATIENCE, async { tokio::join!(accepting, connecting) })
-        .await
-        .unwrap();
+    let (accepted, connected) =
+        timeout(PATIENCE, async { tokio::join!(accepting, connecting) }).await.unwrap();
     for connection in [accepted, connected.unwrap()] {
-        let chain = connection
-            .peer_identity()
-            .unwrap()
-            .downcast::<Vec<CertificateDer<'static>>>()
-            .unwrap();
+        let chain = connection.peer_identity().unwrap().downcast::<Vec<CertificateDer<'static>>>().unwrap();
         assert_eq!(node_of(&chain[0], &[]), Ok(victim.node_id()));
     }
 }
 
 #[tokio::test]
 async fn whoever_shows_no_certificate_is_refused() {
-    let why = tries(&Shows {
-        key: None,
-        ..Shows::honest(&identity(2))
-    })
-    .await;
+    let why = tries(&Shows { key: None, ..Shows::honest(&identity(2)) }).await;
     assert!(why.contains("certificate"), "{why}");
 }
 
 #[tokio::test]
 async fn whoever_speaks_another_protocol_is_refused_by_both_sides() {
-    let shows = Shows {
-        alpn: b"h3".to_vec(),
-        ..Shows::honest(&identity(2))
-    };
+    let shows = Shows { alpn: b"h3".to_vec(), ..Shows::honest(&identity(2)) };
     for why in [tries(&shows).await, is_dialled(&shows).await] {
         assert!(why.contains("does not speak `cogmesh/1`"), "{why}");
     }
@@ -122,10 +106,7 @@ async fn a_weak_key_is_refused_by_both_sides() {
     let mut weak = [0; 32];
     weak[0] = 1;
     let certificate = patched(&certificate(&honest), honest.node_id().as_bytes(), &weak);
-    let shows = Shows {
-        chain: vec![certificate],
-        ..Shows::honest(&honest)
-    };
+    let shows = Shows { chain: vec![certificate], ..Shows::honest(&honest) };
     let why = CertificateFault::WeakKey.to_string();
     assert_eq!(tries(&shows).await, why);
     assert!(is_dialled(&shows).await.contains(&why));
@@ -134,17 +115,11 @@ async fn a_weak_key_is_refused_by_both_sides() {
 #[tokio::test]
 async fn more_than_one_certificate_and_none_at_all_are_refused_by_both_sides() {
     let chain = vec![certificate(&identity(2)), certificate(&identity(3))];
-    let shows = Shows {
-        chain,
-        ..Shows::honest(&identity(2))
-    };
+    let shows = Shows { chain, ..Shows::honest(&identity(2)) };
     let why = CertificateFault::Chain.to_string();
     assert_eq!(tries(&shows).await, why);
     assert!(is_dialled(&shows).await.contains(&why));
-    assert_eq!(
-        node_of(&CertificateDer::from(vec![1, 2, 3]), &[]),
-        Err(CertificateFault::Unreadable)
-    );
+    assert_eq!(node_of(&CertificateDer::from(vec![1, 2, 3]), &[]), Err(CertificateFault::Unreadable));
 }
 
 #[tokio::test]
@@ -152,10 +127,7 @@ async fn another_node_than_the_one_that_was_asked_for_is_a_failed_dial() {
     let (mut one, other) = (node(1), node(2));
     one.dial(Some(identity(3).node_id()), &[other.address]);
     let why = one.dial_failed().await;
-    let fault = CertificateFault::WrongNode {
-        wanted: identity(3).node_id(),
-        found: other.id,
-    };
+    let fault = CertificateFault::WrongNode { wanted: identity(3).node_id(), found: other.id };
     assert_eq!(why, format!("{}: {fault}", other.address));
 }
 

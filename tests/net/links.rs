@@ -13,7 +13,7 @@ use crate::common::{PATIENCE, admitted, config, link, node, number_of, numbered,
 use bytes::Bytes;
 use cogmesh::{
     ledger::types::{Millis, Seq},
-    net::{NetEvent, PROBE_BYTES_MAX, ProbeError},
+    net::{ListenOn, NetEvent, PROBE_BYTES_MAX, ProbeError},
     protocol::{
         frame::{BalanceFrame, ControlFrame, StreamKind},
         input::{Address, Attempt, Dial, LinkId},
@@ -21,10 +21,7 @@ use cogmesh::{
 };
 
 fn ping(number: u64) -> ControlFrame {
-    ControlFrame::Ping {
-        number,
-        clock: Millis(5),
-    }
+    ControlFrame::Ping { number, clock: Millis(5) }
 }
 
 #[tokio::test]
@@ -40,17 +37,13 @@ async fn what_each_side_says_is_heard_by_the_other_in_order() {
             other => panic!("{other:?}"),
         }
     }
-    let want = BalanceFrame::Want {
-        author: one.id,
-        from: Seq(3),
-    };
+    let want = BalanceFrame::Want { author: one.id, from: Seq(3) };
     two.endpoint.send_balance(from_two, &want);
     match one.next().await {
         NetEvent::Balance { link, frame } => assert_eq!((link, frame), (from_one, want)),
         other => panic!("{other:?}"),
     }
-    two.endpoint
-        .publish(&[from_two, LinkId(99)], &segment(9, &["a thought"]));
+    two.endpoint.publish(&[from_two, LinkId(99)], &segment(9, &["a thought"]));
     assert_eq!(one.heard().await, segment(9, &["a thought"]));
     assert!(one.endpoint.stats(from_one).unwrap().bytes_received > 0);
     assert_eq!(one.endpoint.stats(LinkId(99)), None);
@@ -71,10 +64,7 @@ async fn nothing_but_the_control_stream_is_heard_before_admission() {
     assert!(matches!(two.next().await, NetEvent::Control { .. }));
     assert!(matches!(one.next().await, NetEvent::Control { .. }));
     one.endpoint.send_control(from_one, &ping(3));
-    assert!(
-        matches!(two.next().await, NetEvent::Control { .. }),
-        "only control, two round trips later"
-    );
+    assert!(matches!(two.next().await, NetEvent::Control { .. }), "only control, two round trips later");
     assert!(!early.is_finished());
 
     two.endpoint.admit(from_two);
@@ -97,15 +87,25 @@ async fn a_segment_that_does_not_hold_is_told_and_the_link_stays() {
     let (mut one, mut two) = (node(1), node(2));
     let (from_one, _) = admitted(&mut one, &mut two).await;
     let (entries, head) = segment(9, &["mine"]).into_inner().into_parts();
-    let forged = cogmesh::log::Head {
-        signature: cogmesh::log::Signature([1; 64]),
-        ..head
-    };
+    let forged = cogmesh::log::Head { signature: cogmesh::log::Signature([1; 64]), ..head };
     let forged = cogmesh::log::Segment::new(entries, forged).unwrap();
     one.endpoint.publish(&[from_one], &forged);
     one.endpoint.publish(&[from_one], &segment(9, &["true"]));
     assert!(matches!(two.next().await, NetEvent::HeardWrong { .. }));
     assert_eq!(two.heard().await, segment(9, &["true"]));
+}
+
+#[tokio::test]
+async fn a_long_segment_is_heard_before_what_was_sent_after_it() {
+    let (mut one, mut two) = (node(1), node(2));
+    let (from_one, _) = admitted(&mut one, &mut two).await;
+    let contents: Vec<String> = (0..900).map(|number| format!("thought {number}")).collect();
+    let contents: Vec<&str> = contents.iter().map(String::as_str).collect();
+    let long = segment(9, &contents);
+    one.endpoint.publish(&[from_one], &long);
+    one.endpoint.publish(&[from_one], &segment(9, &["after it"]));
+    assert_eq!(two.heard().await, long);
+    assert_eq!(two.heard().await, segment(9, &["after it"]));
 }
 
 #[tokio::test]
@@ -137,11 +137,7 @@ async fn a_peer_that_does_not_read_fills_its_queue_and_nothing_else_is_lost() {
         heard.push(number_of(two.heard().await.get()));
     }
     assert!(heard.is_sorted_by(|before, after| before < after), "{heard:?}");
-    let whole = heard
-        .iter()
-        .zip(0..)
-        .take_while(|(heard, sent)| *heard == sent)
-        .count();
+    let whole = heard.iter().zip(0..).take_while(|(heard, sent)| *heard == sent).count();
     assert!(whole >= 10, "{heard:?}");
 }
 
@@ -178,10 +174,7 @@ async fn five_catch_up_streams_at_once_all_arrive() {
         let mut sender = one.endpoint.catch_up(from_one).unwrap();
         sendings.push(tokio::spawn(async move {
             for number in 0..20 {
-                sender
-                    .send(&numbered(stream * 100 + number, 1_000))
-                    .await
-                    .unwrap();
+                sender.send(&numbered(stream * 100 + number, 1_000)).await.unwrap();
             }
             sender.finish().await.unwrap();
         }));
@@ -203,28 +196,13 @@ async fn a_probe_comes_back_as_it_went() {
     let (from_one, from_two) = admitted(&mut one, &mut two).await;
     for (node, link) in [(&one, from_one), (&two, from_two)] {
         for bytes in [0, 64, PROBE_BYTES_MAX] {
-            let took = node
-                .endpoint
-                .probe(link, Bytes::from(vec![7; bytes]))
-                .await
-                .unwrap();
+            let took = node.endpoint.probe(link, Bytes::from(vec![7; bytes])).await.unwrap();
             assert!(took < PATIENCE);
         }
     }
-    let long = one
-        .endpoint
-        .probe(from_one, Bytes::from(vec![7; PROBE_BYTES_MAX + 1]))
-        .await;
-    assert_eq!(
-        long,
-        Err(ProbeError::TooLong {
-            bytes: PROBE_BYTES_MAX + 1
-        })
-    );
-    assert_eq!(
-        one.endpoint.probe(LinkId(99), Bytes::new()).await,
-        Err(ProbeError::LinkGone)
-    );
+    let long = one.endpoint.probe(from_one, Bytes::from(vec![7; PROBE_BYTES_MAX + 1])).await;
+    assert_eq!(long, Err(ProbeError::TooLong { bytes: PROBE_BYTES_MAX + 1 }));
+    assert_eq!(one.endpoint.probe(LinkId(99), Bytes::new()).await, Err(ProbeError::LinkGone));
 }
 
 #[tokio::test]
@@ -237,11 +215,7 @@ async fn of_several_addresses_the_one_that_answers_wins_and_names_are_resolved()
         Address::Name("no-such-host.invalid:1".to_owned()),
         Address::Name(format!("127.0.0.1:{}", two.address.port())),
     ];
-    one.endpoint.dial(Dial {
-        attempt: Attempt(4),
-        expect: Some(two.id),
-        addresses,
-    });
+    one.endpoint.dial(Dial { attempt: Attempt(4), expect: Some(two.id), addresses });
     match one.next().await {
         NetEvent::Connected { attempt, address, .. } => {
             assert_eq!((attempt, address), (Some(Attempt(4)), two.address));
@@ -263,10 +237,7 @@ async fn an_attempt_that_nobody_answers_says_so_for_each_address() {
     one.dial(None, &[silent, "224.0.0.251:5353".parse().unwrap()]);
     let why = one.dial_failed().await;
     assert!(why.contains(&format!("{silent}: no answer")), "{why}");
-    assert!(
-        why.contains("224.0.0.251:5353: no address that a node can have"),
-        "{why}"
-    );
+    assert!(why.contains("224.0.0.251:5353: no address that a node can have"), "{why}");
     one.dial(None, &[]);
     assert_eq!(one.dial_failed().await, "there is no address to dial");
 }
@@ -280,4 +251,52 @@ async fn connections_over_the_limit_are_turned_away() {
     three.dial(Some(one.id), &[one.address]);
     let why = three.dial_failed().await;
     assert!(why.contains("takes no more connections"), "{why}");
+}
+
+#[tokio::test]
+async fn a_node_on_every_interface_is_reached_by_ipv4_and_ipv6_and_one_on_lo_by_ipv4() {
+    let listening = |seed, listen| cogmesh::net::NetConfig { listen, ..config(seed) };
+    let mut everywhere = open(listening(1, ListenOn::Everywhere), 8);
+    let port = everywhere.address.port();
+    let mut on_lo = open(listening(2, ListenOn::Interfaces(vec!["lo".to_owned()])), 8);
+    let mut reached = vec![format!("127.0.0.1:{port}").parse().unwrap()];
+    // A machine without IPv6 has only the first.
+    if UdpSocket::bind("[::1]:0").is_ok() {
+        reached.push(format!("[::1]:{port}").parse().unwrap());
+    }
+    for address in reached {
+        on_lo.dial(None, &[address]);
+        match on_lo.next().await {
+            NetEvent::Connected { address: to, .. } => assert_eq!(to, address),
+            other => panic!("{other:?}"),
+        }
+        match everywhere.next().await {
+            NetEvent::Connected { address: from, .. } => {
+                assert_eq!(from.is_ipv4(), address.is_ipv4(), "{from}");
+                assert_eq!(from.port(), on_lo.address.port());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_that_come_at_once_all_get_in() {
+    const MANY: usize = 100;
+    let mut config = config(1);
+    config.connections_max = 2 * MANY;
+    let mut one = open(config, 8);
+    let mut others = vec![];
+    for seed in 0..MANY {
+        let other = node(100 + u8::try_from(seed).unwrap());
+        other.dial(Some(one.id), &[one.address]);
+        others.push(other);
+    }
+    // More than shake hands without proof of their address, so some must have been sent round by a Retry.
+    for _ in 0..MANY {
+        one.connected().await;
+    }
+    for other in &mut others {
+        other.connected().await;
+    }
 }

@@ -38,29 +38,19 @@ pub(crate) fn key(identity: &Identity) -> PrivateKeyDer<'static> {
 impl Shows {
     /// What an honest node shows.
     pub(crate) fn honest(identity: &Identity) -> Self {
-        Self {
-            chain: vec![certificate(identity)],
-            key: Some(key(identity)),
-            alpn: ALPN.to_vec(),
-        }
+        Self { chain: vec![certificate(identity)], key: Some(key(identity)), alpn: ALPN.to_vec() }
     }
 
     /// The victim's certificate, with the impostor's own key.
     pub(crate) fn impostor(victim: &Identity, impostor: &Identity) -> Self {
-        Self {
-            chain: vec![certificate(victim)],
-            ..Self::honest(impostor)
-        }
+        Self { chain: vec![certificate(victim)], ..Self::honest(impostor) }
     }
 
     fn resolver(&self, provider: &CryptoProvider) -> Option<Arc<SingleCertAndKey>> {
         let key = self.key.as_ref()?.clone_key();
         let key = provider.key_provider.load_private_key(key).unwrap();
         // Not `from_der`: that one would notice that certificate and key do not belong together.
-        Some(Arc::new(SingleCertAndKey::from(CertifiedKey::new(
-            self.chain.clone(),
-            key,
-        ))))
+        Some(Arc::new(SingleCertAndKey::from(CertifiedKey::new(self.chain.clone(), key))))
     }
 
     pub(crate) fn client(&self) -> quinn::Endpoint {
@@ -177,9 +167,5 @@ impl ClientCertVerifier for Stubbed {
 }
 
 fn schemes() -> Vec<SignatureScheme> {
-    vec![
-        SignatureScheme::ED25519,
-        SignatureScheme::ECDSA_NISTP256_SHA256,
-        SignatureScheme::RSA_PSS_SHA256,
-    ]
+    vec![SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256]
 }

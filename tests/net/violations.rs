@@ -36,27 +36,15 @@ async fn rude_with(node: &mut Node, first_kind: u8) -> Rude {
     let quic = endpoint.connect(node.address, "x").unwrap().await.unwrap();
     let (mut send, receive) = quic.open_bi().await.unwrap();
     send.write_all(&[first_kind]).await.unwrap();
-    Rude {
-        _endpoint: endpoint,
-        quic,
-        send,
-        receive,
-    }
+    Rude { _endpoint: endpoint, quic, send, receive }
 }
 
 impl Rude {
     /// The refusal on the control stream, and the code and reason of the close.
     async fn told(mut self) -> (Refusal, u64, Bytes) {
-        let frame = timeout(PATIENCE, self.receive.read_to_end(1_000))
-            .await
-            .unwrap()
-            .unwrap();
-        let ControlFrame::Refused(refusal) = wire::decode_control(&frame[4..]).unwrap() else {
-            panic!()
-        };
-        let ConnectionError::ApplicationClosed(close) = self.quic.closed().await else {
-            panic!()
-        };
+        let frame = timeout(PATIENCE, self.receive.read_to_end(1_000)).await.unwrap().unwrap();
+        let ControlFrame::Refused(refusal) = wire::decode_control(&frame[4..]).unwrap() else { panic!() };
+        let ConnectionError::ApplicationClosed(close) = self.quic.closed().await else { panic!() };
         (refusal, close.error_code.into_inner(), close.reason)
     }
 }
@@ -86,11 +74,9 @@ async fn a_frame_that_is_too_long_is_refused_by_its_length_alone() {
 
 #[tokio::test]
 async fn garbage_an_unknown_frame_and_another_version_are_told_apart() {
-    let ping = wire::encode_control(&ControlFrame::Ping {
-        number: 1,
-        clock: cogmesh::ledger::types::Millis(2),
-    })
-    .unwrap();
+    let ping =
+        wire::encode_control(&ControlFrame::Ping { number: 1, clock: cogmesh::ledger::types::Millis(2) })
+            .unwrap();
     let mut unknown = ping.to_vec();
     unknown[4] = 99;
     let mut hello = vec![8, 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 1];
@@ -121,10 +107,7 @@ async fn a_first_stream_that_is_not_control_is_refused() {
     else {
         panic!()
     };
-    assert_eq!(
-        close.error_code.into_inner(),
-        u64::from(RefusalCode::UnknownKind.number())
-    );
+    assert_eq!(close.error_code.into_inner(), u64::from(RefusalCode::UnknownKind.number()));
     assert_eq!(node.disconnected().await, Ended::Closed);
 }
 
@@ -138,10 +121,7 @@ async fn an_unknown_kind_of_stream_is_stopped_with_its_code_and_refused() {
         let mut stream = rude.quic.open_uni().await.unwrap();
         stream.write_all(&[kind]).await.unwrap();
         let stopped = timeout(PATIENCE, stream.stopped()).await.unwrap();
-        assert_eq!(
-            stopped.unwrap().unwrap().into_inner(),
-            u64::from(RefusalCode::UnknownKind.number())
-        );
+        assert_eq!(stopped.unwrap().unwrap().into_inner(), u64::from(RefusalCode::UnknownKind.number()));
         refused_with(&mut node, rude, RefusalCode::UnknownKind).await;
     }
 }
@@ -154,10 +134,7 @@ async fn a_second_thought_stream_and_a_second_control_stream_are_refused() {
     node.endpoint.admit(link);
     let mut first = rude.quic.open_uni().await.unwrap();
     first.write_all(&[1]).await.unwrap();
-    first
-        .write_all(&wire::encode_segment(&segment(9, &["one"])).unwrap())
-        .await
-        .unwrap();
+    first.write_all(&wire::encode_segment(&segment(9, &["one"])).unwrap()).await.unwrap();
     node.heard().await;
     let mut second = rude.quic.open_uni().await.unwrap();
     second.write_all(&[1]).await.unwrap();

@@ -107,11 +107,7 @@ impl World {
             next_link: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
             cut: BTreeSet::new(),
-            policy: Policy {
-                pow_bits: 4,
-                rate_base: 100_000,
-                ..Policy::default()
-            },
+            policy: Policy { pow_bits: 4, rate_base: 100_000, ..Policy::default() },
         }
     }
 
@@ -169,10 +165,7 @@ impl World {
         let twin = Node {
             setup: original.setup.clone(),
             core: None,
-            disk: Disk {
-                books: original.disk.books.clone(),
-                entries: original.disk.entries.clone(),
-            },
+            disk: Disk { books: original.disk.books.clone(), entries: original.disk.entries.clone() },
             boots: 0,
             wake: None,
             written_at: 0,
@@ -212,19 +205,12 @@ impl World {
     pub(crate) fn kill(&mut self, node: usize) {
         self.nodes[node].core = None;
         self.nodes[node].wake = None;
-        let ends: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, end)| end.node == node && end.open)
-            .map(|(id, _)| *id)
-            .collect();
+        let ends: Vec<LinkId> =
+            self.links.iter().filter(|(_, end)| end.node == node && end.open).map(|(id, _)| *id).collect();
         for id in ends {
             self.links.get_mut(&id).unwrap().open = false;
             let other = self.links[&id].other;
-            let broke = Input::Disconnected {
-                link: other,
-                why: Ended::Broke("idle".into()),
-            };
+            let broke = Input::Disconnected { link: other, why: Ended::Broke("idle".into()) };
             self.later(IDLE_MAX, Action::OnLink(other, broke));
         }
     }
@@ -276,10 +262,7 @@ impl World {
             .collect();
         for link in over {
             self.links.get_mut(&link).unwrap().open = false;
-            let broke = Input::Disconnected {
-                link,
-                why: Ended::Broke("idle".into()),
-            };
+            let broke = Input::Disconnected { link, why: Ended::Broke("idle".into()) };
             self.later(IDLE_MAX, Action::OnLink(link, broke));
         }
     }
@@ -335,19 +318,13 @@ impl World {
         let joins = |end: &&End| {
             end.open
                 && end.node == one
-                && self
-                    .links
-                    .get(&end.other)
-                    .is_some_and(|far| far.node == other && far.open)
+                && self.links.get(&end.other).is_some_and(|far| far.node == other && far.open)
         };
         self.links.values().filter(joins).count()
     }
 
     pub(crate) fn book(&self, node: usize, author: usize) -> Option<Arc<AuthorBook>> {
-        self.view(node)
-            .authors
-            .get(&self.id(author))
-            .map(|author| author.book.clone())
+        self.view(node).authors.get(&self.id(author)).map(|author| author.book.clone())
     }
 
     /// Whether all of those hold the same account of every author.
@@ -364,11 +341,7 @@ impl World {
     }
 
     pub(crate) fn random(&mut self, below: u64) -> u64 {
-        if below == 0 {
-            0
-        } else {
-            self.rng.next_u64() % below
-        }
+        if below == 0 { 0 } else { self.rng.next_u64() % below }
     }
 
     pub(crate) fn run_for(&mut self, ms: u64) {
@@ -387,9 +360,7 @@ impl World {
         let start = self.now;
         while !holds(self) {
             assert!(self.now < start + ms, "not within {ms} ms: {what}");
-            let Some(Reverse((at, _, _))) = self.queue.peek() else {
-                panic!("nothing more happens: {what}")
-            };
+            let Some(Reverse((at, _, _))) = self.queue.peek() else { panic!("nothing more happens: {what}") };
             let at = *at;
             while self.queue.peek().is_some_and(|Reverse((next, _, _))| *next <= at) {
                 self.step();
@@ -417,7 +388,7 @@ impl World {
             }
             Action::OnLink(link, input) => self.on_link(link, input),
             Action::Written(node, boot, records) => self.written(node, boot, records),
-            Action::Dialled(node, boot, dial) => self.dialled(node, boot, dial),
+            Action::Dialled(node, boot, dial) => self.dialled(node, boot, &dial),
         }
     }
 
@@ -426,13 +397,8 @@ impl World {
     }
 
     fn clock(&self, node: usize) -> Now {
-        let wall = BEGINNING
-            .saturating_add(self.now)
-            .saturating_add_signed(self.nodes[node].clock_skew_ms);
-        Now {
-            mono: Millis(self.now),
-            wall: Millis(wall),
-        }
+        let wall = BEGINNING.saturating_add(self.now).saturating_add_signed(self.nodes[node].clock_skew_ms);
+        Now { mono: Millis(self.now), wall: Millis(wall) }
     }
 
     fn handle(&mut self, node: usize, input: Input) {
@@ -466,10 +432,7 @@ impl World {
                 Effect::Balance { link, frame } => self.send(link, |link| balance(link, &frame)),
                 Effect::Publish { to, segment } => {
                     for link in to {
-                        self.send(link, |link| Input::Heard {
-                            link,
-                            segment: (*segment).clone(),
-                        });
+                        self.send(link, |link| Input::Heard { link, segment: (*segment).clone() });
                     }
                 }
                 Effect::Serve { link, author, from } => self.serve(node, link, author, from),
@@ -479,11 +442,7 @@ impl World {
                 Effect::Event(event) => self.nodes[node].events.push(event),
             }
         }
-        let wake = self.nodes[node]
-            .core
-            .as_ref()
-            .and_then(Federation::wake_at)
-            .map(|at| at.0.max(self.now));
+        let wake = self.nodes[node].core.as_ref().and_then(Federation::wake_at).map(|at| at.0.max(self.now));
         if let Some(at) = wake
             && self.nodes[node].wake.is_none_or(|set| set > at || set < self.now)
         {
@@ -492,7 +451,7 @@ impl World {
         }
     }
 
-    fn dialled(&mut self, node: usize, boot: u64, dial: Dial) {
+    fn dialled(&mut self, node: usize, boot: u64, dial: &Dial) {
         if !self.lives(node, boot) {
             return;
         }
@@ -505,10 +464,7 @@ impl World {
             })
         });
         let Some(other) = found else {
-            let input = Input::DialFailed {
-                attempt: dial.attempt,
-                why: "nobody there".into(),
-            };
+            let input = Input::DialFailed { attempt: dial.attempt, why: "nobody there".into() };
             return self.handle(node, input);
         };
         let (here, there) = (LinkId(self.next_link), LinkId(self.next_link + 1));
@@ -525,8 +481,7 @@ impl World {
             last_arrival: 0,
         };
         self.links.insert(here, end(node, boot, there));
-        self.links
-            .insert(there, end(other, self.nodes[other].boots, here));
+        self.links.insert(there, end(other, self.nodes[other].boots, here));
         let connected = |link, peer: NodeId, attempt: Option<Attempt>, at: usize| Input::Connected {
             link,
             node: peer,
@@ -541,7 +496,7 @@ impl World {
         self.handle(node, connected(here, their_id, Some(dial.attempt), other));
     }
 
-    fn send(&mut self, link: LinkId, input: impl Fn(LinkId) -> Input) {
+    fn send(&mut self, link: LinkId, input: impl FnOnce(LinkId) -> Input) {
         let Some(other) = self.links.get(&link).filter(|end| end.open).map(|end| end.other) else {
             return;
         };
@@ -593,20 +548,8 @@ impl World {
         }
         end.open = false;
         let other = end.other;
-        self.later(
-            0,
-            Action::OnLink(
-                link,
-                Input::Disconnected {
-                    link,
-                    why: Ended::Closed,
-                },
-            ),
-        );
-        let refused = Input::Disconnected {
-            link: other,
-            why: Ended::Refused(refusal),
-        };
+        self.later(0, Action::OnLink(link, Input::Disconnected { link, why: Ended::Closed }));
+        let refused = Input::Disconnected { link: other, why: Ended::Refused(refusal) };
         let pause = 1 + self.random(4);
         self.deliver(other, pause, refused);
     }
@@ -631,80 +574,47 @@ impl World {
     }
 
     fn serve(&mut self, node: usize, link: LinkId, author: NodeId, mut from: Seq) {
-        let (identity, federation) = (
-            self.nodes[node].setup.identity.clone(),
-            self.nodes[node].setup.federation,
-        );
-        let stored = self.nodes[node]
-            .disk
-            .entries
-            .get(&author)
-            .cloned()
-            .unwrap_or_default();
+        let (identity, federation) =
+            (self.nodes[node].setup.identity.clone(), self.nodes[node].setup.federation);
+        let stored = self.nodes[node].disk.entries.get(&author).cloned().unwrap_or_default();
         loop {
-            let next: Vec<_> = stored
-                .iter()
-                .filter(|(judged, _)| judged.entry.seq() >= from)
-                .take(16)
-                .collect();
+            let next: Vec<_> =
+                stored.iter().filter(|(judged, _)| judged.entry.seq() >= from).take(16).collect();
             let own = author == identity.node_id();
             let signed = next.iter().rposition(|(_, signature)| own || signature.is_some());
             let Some(last) = signed else { break };
-            let entries: Vec<Entry> = next[..=last]
-                .iter()
-                .map(|(judged, _)| judged.entry.clone())
-                .collect();
+            let entries: Vec<Entry> = next[..=last].iter().map(|(judged, _)| judged.entry.clone()).collect();
             let segment = if own {
                 Segment::own(entries, &identity, &federation).unwrap()
             } else {
                 let end = entries.last().unwrap();
                 let signature = next[last].1.unwrap();
-                let head = Head {
-                    author,
-                    seq: end.seq(),
-                    hash: end.hash(),
-                    signature,
-                };
-                Segment::new(entries, head)
-                    .unwrap()
-                    .verify(&self.rules(federation))
-                    .unwrap()
+                let head = Head { author, seq: end.seq(), hash: end.hash(), signature };
+                Segment::new(entries, head).unwrap().verify(&self.rules(federation)).unwrap()
             };
             from = segment.last().next();
-            self.send(link, |link| Input::Heard {
-                link,
-                segment: Verified::clone(&segment),
-            });
+            self.send(link, |link| Input::Heard { link, segment: Verified::clone(&segment) });
         }
         let boot = self.nodes[node].boots;
         self.later(3, Action::Input(node, boot, Input::Served { link, author }));
     }
 
     fn rules(&self, federation: FederationId) -> Rules {
-        Rules {
-            federation,
-            pow_bits: self.policy.pow_bits,
-            content_bytes_max: self.policy.content_max_bytes,
-        }
+        Rules { federation, pow_bits: self.policy.pow_bits, content_bytes_max: self.policy.content_max_bytes }
     }
 
     fn later(&mut self, pause: u64, action: Action) {
         self.order += 1;
         self.next_action += 1;
         self.actions.insert(self.next_action, action);
-        self.queue
-            .push(Reverse((self.now + pause, self.order, self.next_action)));
+        self.queue.push(Reverse((self.now + pause, self.order, self.next_action)));
     }
 }
 
 impl Disk {
     fn write(&mut self, record: Record, own: NodeId) {
         match record {
-            Record::Entries {
-                author,
-                entries,
-                book,
-            } => {
+            Record::Entries { author, entries, book } => {
                 let log = self.entries.entry(author).or_default();
                 let last = entries.len() - 1;
                 for (index, judged) in entries.into_iter().enumerate() {
@@ -729,15 +639,9 @@ fn address(node: usize) -> SocketAddr {
 }
 
 fn control(link: LinkId, frame: &ControlFrame) -> Input {
-    Input::Control {
-        link,
-        frame: frame.clone(),
-    }
+    Input::Control { link, frame: frame.clone() }
 }
 
 fn balance(link: LinkId, frame: &BalanceFrame) -> Input {
-    Input::Balance {
-        link,
-        frame: frame.clone(),
-    }
+    Input::Balance { link, frame: frame.clone() }
 }

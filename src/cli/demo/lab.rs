@@ -27,11 +27,8 @@ use crate::{
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Who takes part: name, hardware, level.
-pub(super) const CAST: [(&str, Hardware, u8); 3] = [
-    ("legion", Hardware::Tpm2, 5),
-    ("thor", Hardware::TrustZone, 5),
-    ("sprout", Hardware::Tpm2, 3),
-];
+pub(super) const CAST: [(&str, Hardware, u8); 3] =
+    [("legion", Hardware::Tpm2, 5), ("thor", Hardware::TrustZone, 5), ("sprout", Hardware::Tpm2, 3)];
 
 /// Three nodes of one federation.
 pub(super) struct Lab {
@@ -57,12 +54,7 @@ impl Lab {
     pub(super) async fn start(name: &str, policy: Policy, dir: &Path) -> anyhow::Result<Self> {
         let federation: FederationName = name.parse().context("federation name")?;
         let dir = dir.join(name);
-        let mut lab = Self {
-            federation,
-            policy,
-            dir,
-            nodes: vec![],
-        };
+        let mut lab = Self { federation, policy, dir, nodes: vec![] };
         for index in 0..CAST.len() {
             let node = lab.start_node(index).await?;
             lab.nodes.push(node);
@@ -128,9 +120,7 @@ impl Lab {
             goals.sort_by_key(|goal| goal.author);
             for index in who {
                 wait_until(self.node(*index)?, "the books of the others", |view| {
-                    goals
-                        .iter()
-                        .all(|goal| seq_of(view, goal.author) >= Some(goal.seq))
+                    goals.iter().all(|goal| seq_of(view, goal.author) >= Some(goal.seq))
                 })
                 .await?;
             }
@@ -149,9 +139,7 @@ impl Lab {
         for index in who {
             all.push(books(&self.node(*index)?.view().await?));
         }
-        Ok(all
-            .windows(2)
-            .all(|pair| matches!(pair, [one, other] if one == other)))
+        Ok(all.windows(2).all(|pair| matches!(pair, [one, other] if one == other)))
     }
 
     async fn start_node(&self, index: usize) -> anyhow::Result<Handle> {
@@ -174,28 +162,18 @@ impl Lab {
             mdns: false,
             peers_max: 8,
         };
-        node::start(config)
-            .await
-            .with_context(|| format!("can't start {name}"))
+        node::start(config).await.with_context(|| format!("can't start {name}"))
     }
 }
 
 fn seed(node: &Handle, address: SocketAddr) -> PeerOption {
-    PeerOption {
-        node: Some(node.about().id),
-        address: address.to_string(),
-    }
+    PeerOption { node: Some(node.about().id), address: address.to_string() }
 }
 
 /// Submits a thought to the session `demo`.
 pub(super) async fn submit(node: &Handle, content: String) -> anyhow::Result<Recorded> {
     let session: SessionName = "demo".parse().context("session name")?;
-    let submission = Submission {
-        content,
-        session,
-        mode: Mode::Exploring,
-        key: None,
-    };
+    let submission = Submission { content, session, mode: Mode::Exploring, key: None };
     match node.submit(submission).await? {
         Answer::Recorded { recorded, .. } => Ok(recorded),
         Answer::Inadmissible(why) => bail!("a thought of the demo was inadmissible: {why}"),
@@ -219,11 +197,7 @@ pub(super) async fn wait_until(
         match timeout_at(deadline, events.recv()).await {
             Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
             Ok(Err(RecvError::Closed)) => bail!("{} stopped while it waited for {what}", node.about().name),
-            Err(_) => bail!(
-                "{} still lacks {what} after {} s",
-                node.about().name,
-                PATIENCE.as_secs()
-            ),
+            Err(_) => bail!("{} still lacks {what} after {} s", node.about().name, PATIENCE.as_secs()),
         }
     }
 }
@@ -245,10 +219,7 @@ pub(super) async fn next_event(
 
 /// How many peers a node lists as verified.
 pub(super) fn verified(view: &View) -> usize {
-    view.peers
-        .iter()
-        .filter(|peer| matches!(peer.state, PeerState::Verified(_)))
-        .count()
+    view.peers.iter().filter(|peer| matches!(peer.state, PeerState::Verified(_))).count()
 }
 
 /// What a node holds of every author.

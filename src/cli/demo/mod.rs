@@ -47,9 +47,5 @@ pub async fn run(args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
         report.write_text(&mut out)?;
     }
     out.flush()?;
-    Ok(if report.holds() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

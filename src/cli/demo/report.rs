@@ -33,10 +33,7 @@ struct Latency {
 
 impl Report {
     /// Puts down one criterion.
-    #[expect(
-        clippy::fn_params_excessive_bools,
-        reason = "whether a criterion holds is a yes or a no"
-    )]
+    #[expect(clippy::fn_params_excessive_bools, reason = "whether a criterion holds is a yes or a no")]
     pub(super) fn check(
         &mut self,
         name: &'static str,
@@ -44,12 +41,7 @@ impl Report {
         measured: impl Into<String>,
         limit: &'static str,
     ) {
-        self.criteria.push(Criterion {
-            name,
-            ok,
-            measured: measured.into(),
-            limit,
-        });
+        self.criteria.push(Criterion { name, ok, measured: measured.into(), limit });
         self.ok = self.criteria.iter().all(|criterion| criterion.ok);
     }
 
@@ -59,18 +51,11 @@ impl Report {
         for duration in taken {
             histogram.record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))?;
         }
-        self.latency_us = Latency {
-            p50: histogram.value_at_quantile(0.5),
-            p99: histogram.value_at_quantile(0.99),
-        };
+        self.latency_us =
+            Latency { p50: histogram.value_at_quantile(0.5), p99: histogram.value_at_quantile(0.99) };
         let p99 = self.latency_us.p99;
         let measured = format!("{} us over {} deliveries", p99, histogram.len());
-        self.check(
-            "load: latency p99",
-            !taken.is_empty() && p99 < 100_000,
-            measured,
-            "< 100000 us",
-        );
+        self.check("load: latency p99", !taken.is_empty() && p99 < 100_000, measured, "< 100000 us");
         Ok(())
     }
 
@@ -78,17 +63,9 @@ impl Report {
     pub(super) fn throughput(&mut self, thoughts: u64, taken: Duration) {
         let micros = taken.as_micros().max(1);
         self.throughput_per_s = u64::try_from(u128::from(thoughts) * 1_000_000 / micros).unwrap_or(u64::MAX);
-        let measured = format!(
-            "{} thoughts/s ({thoughts} in {} ms)",
-            self.throughput_per_s,
-            taken.as_millis()
-        );
-        self.check(
-            "load: throughput",
-            self.throughput_per_s > 0,
-            measured,
-            "> 0 thoughts/s",
-        );
+        let measured =
+            format!("{} thoughts/s ({thoughts} in {} ms)", self.throughput_per_s, taken.as_millis());
+        self.check("load: throughput", self.throughput_per_s > 0, measured, "> 0 thoughts/s");
     }
 
     /// Whether every criterion holds.
@@ -104,30 +81,12 @@ impl Report {
 
     /// A table for people.
     pub(super) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let name_width = self
-            .criteria
-            .iter()
-            .map(|criterion| criterion.name.len())
-            .max()
-            .unwrap_or(0);
-        let measured_width = self
-            .criteria
-            .iter()
-            .map(|criterion| criterion.measured.chars().count())
-            .max()
-            .unwrap_or(0);
-        for Criterion {
-            name,
-            ok,
-            measured,
-            limit,
-        } in &self.criteria
-        {
+        let name_width = self.criteria.iter().map(|criterion| criterion.name.len()).max().unwrap_or(0);
+        let measured_width =
+            self.criteria.iter().map(|criterion| criterion.measured.chars().count()).max().unwrap_or(0);
+        for Criterion { name, ok, measured, limit } in &self.criteria {
             let mark = if *ok { "ok  " } else { "FAIL" };
-            writeln!(
-                out,
-                "{mark}  {name:name_width$}  {measured:measured_width$}  ({limit})"
-            )?;
+            writeln!(out, "{mark}  {name:name_width$}  {measured:measured_width$}  ({limit})")?;
         }
         let Latency { p50, p99 } = self.latency_us;
         writeln!(out)?;

@@ -75,20 +75,10 @@ async fn meet(lab: &Lab, report: &mut Report) -> anyhow::Result<()> {
         }
     }
     let measured = format!("{links} of 6 after {} ms", taken.as_millis());
-    report.check(
-        "connected and verified",
-        links == 6,
-        measured,
-        "6 verified ends of 3 links",
-    );
+    report.check("connected and verified", links == 6, measured, "6 verified ends of 3 links");
     let slowest = probes.iter().max().copied().unwrap_or_default();
     let measured = format!("{} us, slowest of {}", slowest.as_micros(), probes.len());
-    report.check(
-        "round trip on a probe stream",
-        slowest < Duration::from_secs(1),
-        measured,
-        "< 1 s",
-    );
+    report.check("round trip on a probe stream", slowest < Duration::from_secs(1), measured, "< 1 s");
     Ok(())
 }
 
@@ -102,19 +92,11 @@ async fn basic_federation(lab: &Lab, report: &mut Report) -> anyhow::Result<()> 
     lab.agree(&[LEGION, THOR, SPROUT]).await?;
     let mut delivered = 0;
     for node in &lab.nodes {
-        let others: Vec<&Sent> = sent
-            .iter()
-            .filter(|(author, ..)| *author != node.about().id)
-            .collect();
+        let others: Vec<&Sent> = sent.iter().filter(|(author, ..)| *author != node.about().id).collect();
         delivered += arrived(node, &others).await?;
     }
     let measured = format!("{delivered} of 6");
-    report.check(
-        "basic federation: delivered with economic data",
-        delivered == 6,
-        measured,
-        "6 directions",
-    );
+    report.check("basic federation: delivered with economic data", delivered == 6, measured, "6 directions");
     Ok(())
 }
 
@@ -154,27 +136,13 @@ async fn quality_selection(lab: &Lab, report: &mut Report) -> anyhow::Result<()>
         earned.push(submit(legion, (*content).to_owned()).await?.delta);
     }
     let each = MicroAtp::from_atp(1)..=MicroAtp::from_atp(2);
-    let measured = earned
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" and ");
+    let measured = earned.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let good = earned.iter().all(|delta| each.contains(delta));
-    report.check(
-        "quality selection: two quality thoughts earn",
-        good,
-        measured + " ATP",
-        "1 to 2 ATP each",
-    );
+    report.check("quality selection: two quality thoughts earn", good, measured + " ATP", "1 to 2 ATP each");
     let spam = submit(lab.node(SPROUT)?, SPAM.to_owned()).await?;
     let rejected = matches!(spam.verdict, Verdict::Rejected { .. });
     let fits = rejected && spam.delta == MicroAtp::from_atp(-3);
-    report.check(
-        "quality selection: spam costs",
-        fits,
-        format!("{} ATP", spam.delta),
-        "-3 ATP",
-    );
+    report.check("quality selection: spam costs", fits, format!("{} ATP", spam.delta), "-3 ATP");
     lab.agree(&[LEGION, THOR, SPROUT]).await?;
     Ok(())
 }
@@ -188,38 +156,18 @@ async fn resilience(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     }
     let taken = lab.agree(&[LEGION, SPROUT]).await?;
     let measured = format!("3 thoughts exchanged in {} ms", taken.as_millis());
-    report.check(
-        "resilience: the others go on",
-        true,
-        measured,
-        "while thor is away",
-    );
+    report.check("resilience: the others go on", true, measured, "while thor is away");
     let started = Instant::now();
     lab.start_again(THOR).await?;
     let kept = lab.node(THOR)?.view().await?;
-    let held = books(&before).iter().all(|line| {
-        kept.authors
-            .get(&line.author)
-            .is_some_and(|author| author.book.seq() >= line.seq)
-    });
-    report.check(
-        "resilience: thor kept its books",
-        held,
-        format!("{} authors", before.authors.len()),
-        "all",
-    );
+    let held = books(&before)
+        .iter()
+        .all(|line| kept.authors.get(&line.author).is_some_and(|author| author.book.seq() >= line.seq));
+    report.check("resilience: thor kept its books", held, format!("{} authors", before.authors.len()), "all");
     lab.meet(&[LEGION, THOR, SPROUT]).await?;
     lab.agree(&[LEGION, THOR, SPROUT]).await?;
-    let measured = format!(
-        "3 of 3 thoughts, {} ms after its start",
-        started.elapsed().as_millis()
-    );
-    report.check(
-        "resilience: thor returns and catches up",
-        true,
-        measured,
-        "all that it missed",
-    );
+    let measured = format!("3 of 3 thoughts, {} ms after its start", started.elapsed().as_millis());
+    report.check("resilience: thor returns and catches up", true, measured, "all that it missed");
     Ok(())
 }
 
@@ -245,11 +193,7 @@ type Delivery = (usize, NodeId, Seq, Instant);
 
 /// All three submit at once, under rules that allow it.
 async fn load(args: &DemoArgs, dir: &std::path::Path, report: &mut Report) -> anyhow::Result<()> {
-    let policy = Policy {
-        pow_bits: 8,
-        rate_base: 1_000_000,
-        ..Policy::default()
-    };
+    let policy = Policy { pow_bits: 8, rate_base: 1_000_000, ..Policy::default() };
     let lab = Lab::start("demo-load", policy, dir).await?;
     let all = [LEGION, THOR, SPROUT];
     lab.meet(&all).await?;
@@ -258,12 +202,7 @@ async fn load(args: &DemoArgs, dir: &std::path::Path, report: &mut Report) -> an
     let started = Instant::now();
     let mut watchers = JoinSet::new();
     for (index, node) in lab.nodes.iter().enumerate() {
-        watchers.spawn(watch(
-            index,
-            node.about().id,
-            node.events(),
-            u64::from(args.load) * 2,
-        ));
+        watchers.spawn(watch(index, node.about().id, node.events(), u64::from(args.load) * 2));
     }
     let mut submitters = JoinSet::new();
     for (index, node) in (0_u32..).zip(&lab.nodes) {
@@ -317,22 +256,14 @@ fn judge_load(
         in_order &= before.is_none_or(|before| before.next() == *seq);
     }
     let wanted = usize::try_from(total).unwrap_or(usize::MAX).saturating_mul(2);
-    let measured = format!(
-        "{} of {wanted} deliveries, {accepted} of {total} accepted",
-        taken.len()
-    );
+    let measured = format!("{} of {wanted} deliveries, {accepted} of {total} accepted", taken.len());
     report.check(
         "load: none lost",
         taken.len() == wanted && accepted == total,
         measured,
         "every thought on both others",
     );
-    report.check(
-        "load: order of each author",
-        in_order,
-        format!("{} logs", last.len()),
-        "no gap, no swap",
-    );
+    report.check("load: order of each author", in_order, format!("{} logs", last.len()), "no gap, no swap");
     report.latencies(&taken)
 }
 
@@ -407,10 +338,7 @@ mod tests {
     fn the_casts_thoughts_are_good_and_no_two_of_the_load_are_alike() {
         let policy = Policy::default();
         for content in QUALITY {
-            assert!(
-                measure(content).coherence() >= policy.reward_threshold_ppm,
-                "{content}"
-            );
+            assert!(measure(content).coherence() >= policy.reward_threshold_ppm, "{content}");
         }
         assert!(measure(SPAM).coherence() < policy.coherence_min_ppm);
         let some: std::collections::BTreeSet<_> = (0..50)

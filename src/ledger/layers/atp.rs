@@ -50,10 +50,7 @@ pub fn rate_multiplier(policy: &Policy, account: &Account) -> Ppm {
     let above = i128::from(account.balance.0) - i128::from(policy.initial_balance.0);
     // Towards minus infinity, as everywhere in the ledger.
     let bonus = (above * i128::from(policy.atp_rate_bonus_ppm.0)).div_euclid(10_000_000);
-    let (min, max) = (
-        i128::from(policy.multiplier_min_ppm.0),
-        i128::from(policy.multiplier_max_ppm.0),
-    );
+    let (min, max) = (i128::from(policy.multiplier_min_ppm.0), i128::from(policy.multiplier_max_ppm.0));
     let multiplier = (1_000_000 + bonus).min(max).max(min);
     Ppm(u32::try_from(multiplier).unwrap_or(policy.multiplier_min_ppm.0))
 }
@@ -62,18 +59,12 @@ pub(super) fn explain(case: Case<'_>) -> LayerReport {
     let (effect, sentence) = match case.outcome.verdict {
         Verdict::Accepted { reward } => (
             LayerEffect::Passed,
-            format!(
-                "accepted: it earned {reward} ATP; the balance is {}",
-                case.after.balance
-            ),
+            format!("accepted: it earned {reward} ATP; the balance is {}", case.after.balance),
         ),
         Verdict::Rejected { by, penalty } => {
             let what = by.name();
-            let frozen = if case.after.is_frozen_at(case.facts.time) {
-                ", and the author is frozen"
-            } else {
-                ""
-            };
+            let frozen =
+                if case.after.is_frozen_at(case.facts.time) { ", and the author is frozen" } else { "" };
             let balance = case.after.balance;
             (
                 LayerEffect::Informed,

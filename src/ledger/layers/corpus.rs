@@ -47,10 +47,7 @@ pub(super) fn explain(case: Case<'_>) -> LayerReport {
     LayerReport {
         layer: Layer::Corpus,
         inputs: vec![
-            (
-                "recent",
-                i128::try_from(case.before.recent.len()).unwrap_or(i128::MAX),
-            ),
+            ("recent", i128::try_from(case.before.recent.len()).unwrap_or(i128::MAX)),
             ("repeated", i128::from(repeated)),
         ],
         threshold: Some(i128::from(window)),

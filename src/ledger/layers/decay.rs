@@ -53,19 +53,13 @@ pub(super) fn explain(case: Case<'_>) -> LayerReport {
     let days = idle.0 / DAY_MS;
     let start = case.policy.decay_start_days;
     let sentence = if decayed < case.before.trust {
-        format!(
-            "after {days} days of silence trust fell from {} to {decayed}",
-            case.before.trust
-        )
+        format!("after {days} days of silence trust fell from {} to {decayed}", case.before.trust)
     } else {
         format!("{days} days of silence before it; trust decays after {start}")
     };
     LayerReport {
         layer: Layer::Decay,
-        inputs: vec![
-            ("idle_ms", i128::from(idle.0)),
-            ("trust_before_ppm", i128::from(case.before.trust.0)),
-        ],
+        inputs: vec![("idle_ms", i128::from(idle.0)), ("trust_before_ppm", i128::from(case.before.trust.0))],
         threshold: Some(i128::from(start) * i128::from(DAY_MS)),
         effect: LayerEffect::Informed,
         delta: MicroAtp::ZERO,

@@ -10,12 +10,7 @@ use crate::ledger::{
 /// Trust of a new author.
 #[must_use]
 pub fn initial_trust(policy: &Policy, level: Level) -> Ppm {
-    with_bonus(
-        policy,
-        level,
-        policy.trust_initial_ppm,
-        policy.trust_hardware_bonus_ppm,
-    )
+    with_bonus(policy, level, policy.trust_initial_ppm, policy.trust_hardware_bonus_ppm)
 }
 
 /// How much an author's thoughts count.
@@ -27,11 +22,7 @@ pub fn weight(policy: &Policy, level: Level, trust: Ppm) -> Ppm {
 /// The rate multiplier.
 #[must_use]
 pub fn rate(policy: &Policy, level: Level) -> Ppm {
-    if counts(policy, level) {
-        policy.hardware_rate_ppm
-    } else {
-        Ppm::ONE
-    }
+    if counts(policy, level) { policy.hardware_rate_ppm } else { Ppm::ONE }
 }
 
 fn counts(policy: &Policy, level: Level) -> bool {
@@ -49,10 +40,7 @@ pub(super) fn explain(case: Case<'_>) -> LayerReport {
     let rate = rate(case.policy, level);
     LayerReport {
         layer: Layer::Hardware,
-        inputs: vec![
-            ("level", i128::from(level.number())),
-            ("weight_ppm", i128::from(weight.0)),
-        ],
+        inputs: vec![("level", i128::from(level.number())), ("weight_ppm", i128::from(weight.0))],
         threshold: Some(i128::from(case.policy.hardware_level_min.number())),
         effect: LayerEffect::Informed,
         delta: MicroAtp::ZERO,

@@ -205,13 +205,7 @@ pub fn explain(
 ) -> Result<(Outcome, [LayerReport; 9]), Inadmissible> {
     let mut after = before.clone();
     let outcome = fold(policy, &mut after, facts)?;
-    let case = Case {
-        policy,
-        facts,
-        before,
-        after: &after,
-        outcome,
-    };
+    let case = Case { policy, facts, before, after: &after, outcome };
     let reports = [
         proof_of_work::explain(case),
         rate_limit::explain(case),

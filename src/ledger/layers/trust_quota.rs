@@ -20,19 +20,13 @@ pub(super) fn explain(case: Case<'_>) -> LayerReport {
     let opened = case.after.window_start == case.facts.time && case.after.window_count == 1;
     let limit = case.after.window_limit;
     let sentence = if opened {
-        format!(
-            "this thought opened a window; trust {} allows {limit} thoughts in it",
-            case.after.trust
-        )
+        format!("this thought opened a window; trust {} allows {limit} thoughts in it", case.after.trust)
     } else {
         format!("the window's limit of {limit} was set when it opened, and stays")
     };
     LayerReport {
         layer: Layer::TrustQuota,
-        inputs: vec![
-            ("rate_base", i128::from(case.policy.rate_base)),
-            ("window_limit", i128::from(limit)),
-        ],
+        inputs: vec![("rate_base", i128::from(case.policy.rate_base)), ("window_limit", i128::from(limit))],
         threshold: None,
         effect: LayerEffect::Informed,
         delta: MicroAtp::ZERO,

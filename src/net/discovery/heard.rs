@@ -33,10 +33,7 @@ pub(super) struct Heard {
 impl Heard {
     /// Takes a record; says whether there was room for it.
     pub(super) fn insert(&mut self, key: Key, hint: Hint, now: Instant) -> bool {
-        let repeated = self
-            .told
-            .get(&key)
-            .is_some_and(|(told, at)| *told == hint && now < *at + REPEAT_MIN);
+        let repeated = self.told.get(&key).is_some_and(|(told, at)| *told == hint && now < *at + REPEAT_MIN);
         if repeated {
             return true;
         }
@@ -54,10 +51,7 @@ impl Heard {
 
     /// Whether the core may be told something now.
     pub(super) fn ready(&mut self, now: Instant) -> bool {
-        if self
-            .window
-            .is_none_or(|start| now >= start + Duration::from_secs(1))
-        {
+        if self.window.is_none_or(|start| now >= start + Duration::from_secs(1)) {
             self.window = Some(now);
             self.sent = 0;
         }
@@ -75,11 +69,7 @@ impl Heard {
 
     fn remember(&mut self, key: Key, hint: Hint, now: Instant) {
         if self.told.len() >= RECORDS_MAX && !self.told.contains_key(&key) {
-            let oldest = self
-                .told
-                .iter()
-                .min_by_key(|(_, (_, at))| *at)
-                .map(|(key, _)| key.clone());
+            let oldest = self.told.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| key.clone());
             oldest.and_then(|oldest| self.told.remove(&oldest));
         }
         self.told.insert(key, (hint, now));
@@ -120,11 +110,7 @@ pub(super) struct Search {
 
 impl Search {
     pub(super) const fn new(now: Instant) -> Self {
-        Self {
-            last: now,
-            due: None,
-            lost: BTreeMap::new(),
-        }
+        Self { last: now, due: None, lost: BTreeMap::new() }
     }
 
     /// Browsing is wanted as soon as it makes sense.
@@ -255,10 +241,7 @@ mod tests {
         let mut search = Search::new(now);
         search.again(now);
         search.again(now + SECOND / 2);
-        assert!(
-            !search.due(now + SECOND / 2, 0),
-            "nobody answers twice in a second"
-        );
+        assert!(!search.due(now + SECOND / 2, 0), "nobody answers twice in a second");
         assert!(search.due(now + SECOND, 0));
         assert!(!search.due(now + SECOND * 2, 0));
     }
@@ -268,18 +251,13 @@ mod tests {
         let (now, node) = (Instant::now(), NodeId::from_stored([1; 32]));
         let mut search = Search::new(now);
         search.lost(node, now + SECOND, 255);
-        let asked = (0..2_000)
-            .filter(|tenth| search.due(now + SECOND * *tenth / 2, 128))
-            .count();
+        let asked = (0..2_000).filter(|tenth| search.due(now + SECOND * *tenth / 2, 128)).count();
         assert!((40..80).contains(&asked), "{asked}");
         assert!(!search.due(now + SECOND * 3_000, 0), "long gone");
 
         search.lost(node, now + SECOND * 3_000, 0);
         search.sighted(node);
-        assert!(
-            search.due(now + SECOND * 3_002, 0),
-            "what was asked for is still asked once"
-        );
+        assert!(search.due(now + SECOND * 3_002, 0), "what was asked for is still asked once");
         assert!(!search.due(now + SECOND * 3_100, 0));
     }
 }

@@ -81,11 +81,9 @@ impl Net {
     /// Whether an address is on this network.
     pub(super) fn contains(&self, other: IpAddr) -> bool {
         match (self.ip, other) {
-            (IpAddr::V4(ours), IpAddr::V4(other)) => same_prefix(
-                ours.to_bits().into(),
-                other.to_bits().into(),
-                self.prefix.saturating_add(96),
-            ),
+            (IpAddr::V4(ours), IpAddr::V4(other)) => {
+                same_prefix(ours.to_bits().into(), other.to_bits().into(), self.prefix.saturating_add(96))
+            }
             (IpAddr::V6(ours), IpAddr::V6(other)) => {
                 same_prefix(ours.to_bits(), other.to_bits(), self.prefix)
             }
@@ -105,9 +103,7 @@ impl Net {
 }
 
 fn same_prefix(a: u128, b: u128, bits: u8) -> bool {
-    let mask = u128::MAX
-        .checked_shl(128_u32.saturating_sub(bits.into()))
-        .unwrap_or(0);
+    let mask = u128::MAX.checked_shl(128_u32.saturating_sub(bits.into())).unwrap_or(0);
     a & mask == b & mask
 }
 
@@ -135,10 +131,7 @@ impl Interfaces {
     fn snapshot(&self, interfaces: &[if_addrs::Interface]) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for interface in interfaces {
-            let nic = Nic {
-                name: interface.name.clone(),
-                index: interface.index.unwrap_or(0),
-            };
+            let nic = Nic { name: interface.name.clone(), index: interface.index.unwrap_or(0) };
             if self.watches(interface) {
                 snapshot.watched.insert((nic.clone(), interface.ip()));
             }
@@ -151,9 +144,7 @@ impl Interfaces {
                 }
             }
         }
-        snapshot
-            .left_out
-            .retain(|name, _| snapshot.announce.keys().all(|nic| nic.name != *name));
+        snapshot.left_out.retain(|name, _| snapshot.announce.keys().all(|nic| nic.name != *name));
         snapshot
     }
 
@@ -197,10 +188,7 @@ fn net(interface: &if_addrs::Interface) -> Net {
         if_addrs::IfAddr::V4(v4) => v4.prefixlen,
         if_addrs::IfAddr::V6(v6) => v6.prefixlen,
     };
-    Net {
-        ip: interface.ip(),
-        prefix,
-    }
+    Net { ip: interface.ip(), prefix }
 }
 
 /// Notices that the machine, or this process alone, was stopped for a while.
@@ -240,12 +228,7 @@ mod tests {
         let netmask = Ipv4Addr::from_bits(u32::MAX << (32 - prefixlen));
         Interface {
             name: name.to_owned(),
-            addr: IfAddr::V4(Ifv4Addr {
-                ip: ip.into(),
-                netmask,
-                prefixlen,
-                broadcast: None,
-            }),
+            addr: IfAddr::V4(Ifv4Addr { ip: ip.into(), netmask, prefixlen, broadcast: None }),
             index: Some(index),
             oper_status: IfOperStatus::Up,
             is_p2p: false,
@@ -259,21 +242,12 @@ mod tests {
             prefixlen: 64,
             broadcast: None,
         });
-        Interface {
-            addr,
-            ..v4(name, index, [0; 4], 8)
-        }
+        Interface { addr, ..v4(name, index, [0; 4], 8) }
     }
 
     fn machine() -> Vec<Interface> {
-        let down = Interface {
-            oper_status: IfOperStatus::Down,
-            ..v4("eth1", 3, [10, 0, 1, 5], 24)
-        };
-        let tunnel = Interface {
-            is_p2p: true,
-            ..v4("wg0", 9, [10, 99, 0, 2], 24)
-        };
+        let down = Interface { oper_status: IfOperStatus::Down, ..v4("eth1", 3, [10, 0, 1, 5], 24) };
+        let tunnel = Interface { is_p2p: true, ..v4("wg0", 9, [10, 99, 0, 2], 24) };
         vec![
             v4("lo", 1, [127, 0, 0, 1], 8),
             v4("eth0", 2, [192, 168, 1, 5], 24),
@@ -296,15 +270,9 @@ mod tests {
     fn only_interfaces_that_lead_to_a_lan_are_announced_on() {
         let snapshot = Interfaces::All.snapshot(&machine());
         assert_eq!(names(&snapshot), ["br0", "eth0"]);
-        assert_eq!(
-            snapshot.announce.values().map(BTreeSet::len).collect::<Vec<_>>(),
-            [1, 2]
-        );
+        assert_eq!(snapshot.announce.values().map(BTreeSet::len).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(snapshot.left_out.get("eth1"), Some(&"down"));
-        assert_eq!(
-            snapshot.left_out.get("docker0"),
-            Some(&"of a container, virtual machine or VPN")
-        );
+        assert_eq!(snapshot.left_out.get("docker0"), Some(&"of a container, virtual machine or VPN"));
     }
 
     #[test]
@@ -330,29 +298,17 @@ mod tests {
 
     #[test]
     fn a_network_knows_its_addresses_and_its_broadcast() {
-        let net = Net {
-            ip: "10.1.2.3".parse().unwrap(),
-            prefix: 20,
-        };
+        let net = Net { ip: "10.1.2.3".parse().unwrap(), prefix: 20 };
         assert!(net.contains("10.1.15.255".parse().unwrap()));
         assert!(!net.contains("10.1.16.0".parse().unwrap()));
         assert!(!net.contains("fe80::1".parse().unwrap()));
         assert!(net.broadcasts("10.1.15.255".parse().unwrap()));
         assert!(!net.broadcasts("10.1.14.255".parse().unwrap()));
-        let host = Net {
-            ip: "10.1.2.3".parse().unwrap(),
-            prefix: 32,
-        };
+        let host = Net { ip: "10.1.2.3".parse().unwrap(), prefix: 32 };
         assert!(host.contains("10.1.2.3".parse().unwrap()) && !host.broadcasts("10.1.2.3".parse().unwrap()));
-        let all = Net {
-            ip: "0.0.0.0".parse().unwrap(),
-            prefix: 0,
-        };
+        let all = Net { ip: "0.0.0.0".parse().unwrap(), prefix: 0 };
         assert!(all.contains("8.8.8.8".parse().unwrap()));
-        let six = Net {
-            ip: "fd00::1".parse().unwrap(),
-            prefix: 64,
-        };
+        let six = Net { ip: "fd00::1".parse().unwrap(), prefix: 64 };
         assert!(
             six.contains("fd00::ffff".parse().unwrap()) && !six.contains("fd00:0:0:1::1".parse().unwrap())
         );
@@ -360,10 +316,7 @@ mod tests {
 
     #[test]
     fn a_gap_on_either_clock_is_a_sleep_and_a_second_is_not() {
-        let (mono, wall) = (
-            Instant::now(),
-            SystemTime::UNIX_EPOCH + Duration::from_secs(1_000),
-        );
+        let (mono, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
         let second = Duration::from_secs(1);
         let mut sleep = Sleep::new(mono, wall);
         assert!(!sleep.woke(mono + second, wall + second));

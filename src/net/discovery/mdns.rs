@@ -59,12 +59,7 @@ pub(super) struct Ear {
 
 impl Ear {
     pub(super) fn new(shared: Arc<Shared>, nic: Nic, nets: cell::Receiver<BTreeSet<Net>>) -> Self {
-        Self {
-            shared,
-            nic,
-            nets,
-            heard: Heard::default(),
-        }
+        Self { shared, nic, nets, heard: Heard::default() }
     }
 
     /// Runs until nobody can give orders any more, then says goodbye.
@@ -104,12 +99,8 @@ impl Ear {
         preflight(&self.nic, &nets)?;
         self.shared.well(Trouble::PortTaken, "");
         self.shared.well(Trouble::NoGroup, &self.nic.name);
-        Session::open(&self.shared, &self.nic).map_err(|e| {
-            (
-                Trouble::Daemon,
-                format!("mDNS can't start ({e}); it is tried again"),
-            )
-        })
+        Session::open(&self.shared, &self.nic)
+            .map_err(|e| (Trouble::Daemon, format!("mDNS can't start ({e}); it is tried again")))
     }
 
     async fn listen(&mut self, session: &mut Session, orders: &mut mpsc::Receiver<Order>) -> End {
@@ -219,8 +210,7 @@ impl Ear {
                 "mDNS announced nothing on {}; look at its addresses, or name a peer with `--peer`",
                 self.nic.name.escape_debug()
             );
-            self.shared
-                .trouble(Trouble::NotAnnounced, &self.nic.name, sentence);
+            self.shared.trouble(Trouble::NotAnnounced, &self.nic.name, sentence);
         }
         session.ask(now)
     }
@@ -343,11 +333,7 @@ fn announcement(shared: &Shared) -> Result<ServiceInfo, Error> {
     let config = &shared.config;
     let short = config.id.short();
     let federation = config.federation.prefix_hex();
-    let txt = [
-        ("v", VERSION),
-        ("id", &config.id.to_string()),
-        ("fed", &federation),
-    ];
+    let txt = [("v", VERSION), ("id", &config.id.to_string()), ("fed", &federation)];
     // protocol.md, Discovery: each node has a host name of its own, or the goodbye of one withdraws another on its machine.
     let host = format!("{short}.local.");
     let instance = format!("{}-{short}", config.name);
@@ -387,11 +373,8 @@ async fn metrics(asked: &Option<(Receiver<Metrics>, Instant)>) -> Option<Metrics
 }
 
 fn is_flooded(metrics: &Metrics) -> bool {
-    let cached: i64 = metrics
-        .iter()
-        .filter(|(name, _)| name.starts_with("cached-"))
-        .map(|(_, count)| *count)
-        .sum();
+    let cached: i64 =
+        metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| *count).sum();
     let timers = metrics.get("timer").copied().unwrap_or_default();
     cached > CACHED_MAX || timers > TIMERS_MAX
 }
@@ -419,26 +402,14 @@ mod tests {
     fn others_read_what_a_node_announces() {
         let (id, name) = (NodeId::from_stored([7; 32]), "thor-2".parse().unwrap());
         let (federation, interfaces) = (FederationId([0xab; 32]), Interfaces::All);
-        let config = DiscoveryConfig {
-            id,
-            name,
-            federation,
-            port: 8890,
-            interfaces,
-            mdns: true,
-        };
+        let config = DiscoveryConfig { id, name, federation, port: 8890, interfaces, mdns: true };
         let (shared, _) = Shared::new(config, mpsc::channel(1).0);
         let mut service = announcement(&shared).unwrap().as_resolved_service();
-        service
-            .addresses
-            .insert(ScopedIp::from(std::net::IpAddr::from([10, 0, 0, 2])));
+        service.addresses.insert(ScopedIp::from(std::net::IpAddr::from([10, 0, 0, 2])));
         let (node, hint) =
             sighting::read(&record(&service), NodeId::from_stored([1; 32]), &BTreeSet::new()).unwrap();
         assert_eq!((node, hint.name.as_deref()), (id, Some("thor-2")));
         assert_eq!(hint.federation.as_deref(), Some("abababababababab"));
-        assert_eq!(
-            hint.addresses,
-            [Address::Socket("10.0.0.2:8890".parse().unwrap())]
-        );
+        assert_eq!(hint.addresses, [Address::Socket("10.0.0.2:8890".parse().unwrap())]);
     }
 }

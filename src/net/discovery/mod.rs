@@ -137,12 +137,7 @@ impl Discovery {
         let stop = CancellationToken::new();
         tasks.spawn(watch::run(shared, inbox, tasks.clone(), stop.clone()));
         tasks.close();
-        Self {
-            orders,
-            counts,
-            tasks,
-            stop: stop.drop_guard(),
-        }
+        Self { orders, counts, tasks, stop: stop.drop_guard() }
     }
 
     /// A connection to a node died: flushes its record, and asks the LAN for it until it is announced again, for at most
@@ -197,16 +192,7 @@ impl Shared {
         found: mpsc::Sender<Found>,
     ) -> (std::sync::Arc<Self>, cell::Receiver<Counts>) {
         let (counts, counted) = cell::channel(Counts::default());
-        (
-            Self {
-                config,
-                found,
-                counts,
-                told: Mutex::default(),
-            }
-            .into(),
-            counted,
-        )
+        (Self { config, found, counts, told: Mutex::default() }.into(), counted)
     }
 
     fn count(&self, change: impl FnOnce(&mut Counts)) {

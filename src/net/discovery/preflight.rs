@@ -26,16 +26,12 @@ pub(super) fn preflight(nic: &Nic, nets: &BTreeSet<Net>) -> Result<(), (Trouble,
         let socket = bound(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, PORT).into())
             .map_err(|e| (Trouble::PortTaken, taken(&e)))?;
         let index = InterfaceIndexOrAddress::Index(nic.index);
-        socket
-            .join_multicast_v4_n(&GROUP_V4, &index)
-            .map_err(|e| (Trouble::NoGroup, no_group(nic, &e)))?;
+        socket.join_multicast_v4_n(&GROUP_V4, &index).map_err(|e| (Trouble::NoGroup, no_group(nic, &e)))?;
     }
     if v6 {
         let socket = bound(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, PORT).into())
             .map_err(|e| (Trouble::PortTaken, taken(&e)))?;
-        socket
-            .join_multicast_v6(&GROUP_V6, nic.index)
-            .map_err(|e| (Trouble::NoGroup, no_group(nic, &e)))?;
+        socket.join_multicast_v6(&GROUP_V6, nic.index).map_err(|e| (Trouble::NoGroup, no_group(nic, &e)))?;
     }
     Ok(())
 }

@@ -11,10 +11,8 @@ use crate::{
 /// The peers of earlier runs, the one last connected first. A peer without an address is no hint.
 #[must_use]
 pub fn remembered(peers: &BTreeMap<NodeId, KnownPeer>) -> Vec<Hint> {
-    let mut known: Vec<(&NodeId, &KnownPeer)> = peers
-        .iter()
-        .filter(|(_, peer)| !peer.addresses.is_empty())
-        .collect();
+    let mut known: Vec<(&NodeId, &KnownPeer)> =
+        peers.iter().filter(|(_, peer)| !peer.addresses.is_empty()).collect();
     known.sort_by_key(|(_, peer)| std::cmp::Reverse(peer.seen));
     known
         .into_iter()
@@ -63,19 +61,13 @@ mod tests {
     fn the_peer_last_connected_is_tried_first_and_one_without_an_address_never() {
         let peers = BTreeMap::from([
             (NodeId::from_stored([1; 32]), peer(10, &["192.168.1.2:8888"])),
-            (
-                NodeId::from_stored([2; 32]),
-                peer(20, &["192.168.1.3:8888", "[fe80::1%2]:8888"]),
-            ),
+            (NodeId::from_stored([2; 32]), peer(20, &["192.168.1.3:8888", "[fe80::1%2]:8888"])),
             (NodeId::from_stored([3; 32]), peer(30, &[])),
         ]);
         let hints = remembered(&peers);
         assert_eq!(
             hints.iter().map(|h| h.node).collect::<Vec<_>>(),
-            [
-                Some(NodeId::from_stored([2; 32])),
-                Some(NodeId::from_stored([1; 32]))
-            ]
+            [Some(NodeId::from_stored([2; 32])), Some(NodeId::from_stored([1; 32]))]
         );
         let first = hints.first().unwrap();
         assert_eq!(
@@ -102,9 +94,6 @@ mod tests {
                 Address::Socket("[fd00::2]:8888".parse().unwrap()),
             ]
         );
-        assert_eq!(
-            hints.iter().map(|h| h.node).collect::<Vec<_>>(),
-            [None, Some(id), None]
-        );
+        assert_eq!(hints.iter().map(|h| h.node).collect::<Vec<_>>(), [None, Some(id), None]);
     }
 }

@@ -58,17 +58,11 @@ pub(super) fn read(
     if record.version != Some(VERSION) {
         return Err(Ignored::Version);
     }
-    let id: NodeId = record
-        .id
-        .and_then(|id| id.parse().ok())
-        .ok_or(Ignored::Malformed)?;
+    let id: NodeId = record.id.and_then(|id| id.parse().ok()).ok_or(Ignored::Malformed)?;
     if id == own {
         return Err(Ignored::Own);
     }
-    let federation = record
-        .federation
-        .filter(|digits| is_federation(digits))
-        .ok_or(Ignored::Malformed)?;
+    let federation = record.federation.filter(|digits| is_federation(digits)).ok_or(Ignored::Malformed)?;
     if record.port == 0 {
         return Err(Ignored::Malformed);
     }
@@ -165,10 +159,7 @@ mod tests {
 
     fn nets() -> BTreeSet<Net> {
         [("192.168.1.5", 24), ("fe80::5", 64), ("2001:db8::5", 64)]
-            .map(|(ip, prefix)| Net {
-                ip: ip.parse().unwrap(),
-                prefix,
-            })
+            .map(|(ip, prefix)| Net { ip: ip.parse().unwrap(), prefix })
             .into()
     }
 
@@ -184,49 +175,26 @@ mod tests {
             version: Some("1"),
             id: Some(&id),
             federation: Some(FED),
-            addresses: addresses
-                .iter()
-                .map(|(ip, scope)| (ip.parse().unwrap(), *scope))
-                .collect(),
+            addresses: addresses.iter().map(|(ip, scope)| (ip.parse().unwrap(), *scope)).collect(),
         };
         change(&mut record);
         read(&record, node(1), &nets())
     }
 
     fn dialled(addresses: &[(&str, u32)]) -> Vec<String> {
-        heard(addresses, |_| ()).map_or_else(
-            |_| Vec::new(),
-            |(_, hint)| hint.addresses.iter().map(ToString::to_string).collect(),
-        )
+        heard(addresses, |_| ())
+            .map_or_else(|_| Vec::new(), |(_, hint)| hint.addresses.iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn a_record_becomes_a_hint_with_the_likeliest_address_first() {
-        let all = [
-            ("10.9.0.1", 0),
-            ("fe80::9", 3),
-            ("2001:db8::9", 3),
-            ("192.168.1.9", 0),
-            ("fd00::9", 3),
-        ];
+        let all = [("10.9.0.1", 0), ("fe80::9", 3), ("2001:db8::9", 3), ("192.168.1.9", 0), ("fd00::9", 3)];
         let (id, hint) = heard(&all, |_| ()).unwrap();
-        assert_eq!(
-            (id, hint.node, hint.source),
-            (node(7), Some(node(7)), Source::Mdns)
-        );
-        assert_eq!(
-            (hint.name.as_deref(), hint.federation.as_deref()),
-            (Some("thor"), Some(FED))
-        );
+        assert_eq!((id, hint.node, hint.source), (node(7), Some(node(7)), Source::Mdns));
+        assert_eq!((hint.name.as_deref(), hint.federation.as_deref()), (Some("thor"), Some(FED)));
         assert_eq!(
             dialled(&all),
-            [
-                "192.168.1.9:8888",
-                "[2001:db8::9]:8888",
-                "[fe80::9%3]:8888",
-                "10.9.0.1:8888",
-                "[fd00::9]:8888"
-            ]
+            ["192.168.1.9:8888", "[2001:db8::9]:8888", "[fe80::9%3]:8888", "10.9.0.1:8888", "[fd00::9]:8888"]
         );
     }
 
@@ -248,15 +216,8 @@ mod tests {
         ] {
             assert_eq!(heard(&[(wrong, 3)], |_| ()), Err(Ignored::Unreachable), "{wrong}");
         }
-        assert_eq!(
-            heard(&[("fe80::9", 0)], |_| ()),
-            Err(Ignored::Unreachable),
-            "without its interface"
-        );
-        assert_eq!(
-            dialled(&[("::ffff:192.168.1.9", 3), ("192.168.1.9", 0)]),
-            ["192.168.1.9:8888"]
-        );
+        assert_eq!(heard(&[("fe80::9", 0)], |_| ()), Err(Ignored::Unreachable), "without its interface");
+        assert_eq!(dialled(&[("::ffff:192.168.1.9", 3), ("192.168.1.9", 0)]), ["192.168.1.9:8888"]);
     }
 
     #[test]
@@ -270,11 +231,7 @@ mod tests {
             federation: Some(FED),
             addresses: vec![("127.0.0.1".parse().unwrap(), 1)],
         };
-        let lo = [Net {
-            ip: "127.0.0.1".parse().unwrap(),
-            prefix: 8,
-        }]
-        .into();
+        let lo = [Net { ip: "127.0.0.1".parse().unwrap(), prefix: 8 }].into();
         assert!(read(&record, node(1), &lo).is_ok());
     }
 
@@ -294,26 +251,10 @@ mod tests {
         assert_eq!(heard(&at, |r| r.id = None), Err(Ignored::Malformed));
         assert_eq!(heard(&at, |r| r.id = Some("thor")), Err(Ignored::Malformed));
         assert_eq!(heard(&at, |r| r.federation = None), Err(Ignored::Malformed));
-        assert_eq!(
-            heard(&at, |r| r.federation = Some("0123456789ABCDEF")),
-            Err(Ignored::Malformed)
-        );
-        assert_eq!(
-            heard(&at, |r| r.federation = Some("\u{1b}[31m0123456789a")),
-            Err(Ignored::Malformed)
-        );
+        assert_eq!(heard(&at, |r| r.federation = Some("0123456789ABCDEF")), Err(Ignored::Malformed));
+        assert_eq!(heard(&at, |r| r.federation = Some("\u{1b}[31m0123456789a")), Err(Ignored::Malformed));
         assert_eq!(heard(&at, |r| r.port = 0), Err(Ignored::Malformed));
-        assert_eq!(
-            read(
-                &Record {
-                    id: Some(&own),
-                    ..record(&own)
-                },
-                node(1),
-                &nets()
-            ),
-            Err(Ignored::Own)
-        );
+        assert_eq!(read(&Record { id: Some(&own), ..record(&own) }, node(1), &nets()), Err(Ignored::Own));
     }
 
     fn record(id: &str) -> Record<'_> {

@@ -60,10 +60,7 @@ impl End {
                      peers that are known or named with `--peer` are dialled still"
                 ),
             ),
-            Self::Dead => (
-                Trouble::Daemon,
-                format!("mDNS on {name} stopped working; it is started again"),
-            ),
+            Self::Dead => (Trouble::Daemon, format!("mDNS on {name} stopped working; it is started again")),
         };
         shared.trouble(kind, interface, sentence);
     }

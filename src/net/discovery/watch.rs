@@ -69,14 +69,7 @@ struct Listener {
 impl Watch {
     fn new(shared: Arc<Shared>, tasks: TaskTracker) -> Self {
         let sleep = Sleep::new(Instant::now(), SystemTime::now());
-        Self {
-            shared,
-            tasks,
-            listeners: BTreeMap::new(),
-            last: None,
-            sleep,
-            untold: false,
-        }
+        Self { shared, tasks, listeners: BTreeMap::new(), last: None, sleep, untold: false }
     }
 
     fn look(&mut self) {
@@ -88,10 +81,7 @@ impl Watch {
                 return self.shared.trouble(Trouble::NoInterface, "", sentence);
             }
         };
-        let changed = self
-            .last
-            .as_ref()
-            .is_some_and(|last| last.watched != snapshot.watched);
+        let changed = self.last.as_ref().is_some_and(|last| last.watched != snapshot.watched);
         if self.shared.config.mdns {
             self.listen_on(&snapshot);
             self.complain(&snapshot);
@@ -148,11 +138,7 @@ impl Watch {
                 self.shared.well(Trouble::NotUsable, name);
                 continue;
             }
-            let why = snapshot
-                .left_out
-                .get(name)
-                .copied()
-                .unwrap_or("absent or without an address");
+            let why = snapshot.left_out.get(name).copied().unwrap_or("absent or without an address");
             let sentence = format!("nothing is announced on {}: it is {why}", name.escape_debug());
             self.shared.trouble(Trouble::NotUsable, name, sentence);
         }
@@ -160,10 +146,8 @@ impl Watch {
 
     fn complain_of_none(&self, snapshot: &Snapshot) {
         if snapshot.announce.is_empty() {
-            let sentence = format!(
-                "no network interface to announce on{}; name a peer with `--peer`",
-                why(snapshot)
-            );
+            let sentence =
+                format!("no network interface to announce on{}; name a peer with `--peer`", why(snapshot));
             self.shared.trouble(Trouble::NoInterface, "", sentence);
         } else {
             self.shared.well(Trouble::NoInterface, "");
@@ -186,9 +170,5 @@ fn why(snapshot: &Snapshot) -> String {
         .take(8)
         .map(|(name, why)| format!("{} is {why}", name.escape_debug()))
         .collect();
-    if reasons.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", reasons.join(", "))
-    }
+    if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) }
 }

@@ -147,11 +147,7 @@ pub(super) struct WireReport {
 
 impl WireReport {
     pub(super) fn new(report: &HeadReport) -> Self {
-        let HeadReport {
-            head,
-            balance,
-            digest,
-        } = report;
+        let HeadReport { head, balance, digest } = report;
         Self {
             author: *head.author.as_bytes(),
             seq: head.seq.0,
@@ -169,11 +165,7 @@ impl WireReport {
             hash: Hash(self.hash),
             signature: whole(self.signature),
         };
-        Ok(HeadReport {
-            head,
-            balance: MicroAtp(self.balance),
-            digest: self.digest,
-        })
+        Ok(HeadReport { head, balance: MicroAtp(self.balance), digest: self.digest })
     }
 }
 
@@ -201,19 +193,12 @@ pub(super) struct WireEntry<'a> {
 impl<'a> WireEntry<'a> {
     pub(super) fn new(entry: &'a Entry) -> Result<Self, WireFault> {
         let content = entry.content().map(|content| Blob::new(content)).transpose()?;
-        Ok(Self {
-            header: Blob::new(entry.header_bytes())?,
-            content,
-        })
+        Ok(Self { header: Blob::new(entry.header_bytes())?, content })
     }
 
     pub(super) fn read(self, federation: &FederationId) -> Result<Entry, WireFault> {
         // Copied, so that an entry that is kept does not keep its whole frame.
         let content = self.content.map(|content| Bytes::copy_from_slice(content.0));
-        Ok(Entry::parse(
-            federation,
-            Bytes::copy_from_slice(self.header.0),
-            content,
-        )?)
+        Ok(Entry::parse(federation, Bytes::copy_from_slice(self.header.0), content)?)
     }
 }

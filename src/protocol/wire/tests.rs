@@ -23,16 +23,12 @@ fn identity() -> Identity {
 
 fn hello() -> Hello {
     let identity = identity();
-    let addresses: Vec<SocketAddr> = ["192.168.1.4:8888", "[fd00::4]:8888"]
-        .map(|a| a.parse().unwrap())
-        .to_vec();
+    let addresses: Vec<SocketAddr> =
+        ["192.168.1.4:8888", "[fd00::4]:8888"].map(|a| a.parse().unwrap()).to_vec();
     let name = "legion".parse().unwrap();
     let record = NodeRecord::new(identity.node_id(), name, addresses, Millis(3)).unwrap();
-    let claim = Claim {
-        hardware: Hardware::Tpm2,
-        level: Level::MAX,
-        arch: Architecture::new("x86_64").unwrap(),
-    };
+    let claim =
+        Claim { hardware: Hardware::Tpm2, level: Level::MAX, arch: Architecture::new("x86_64").unwrap() };
     Hello {
         version: PROTOCOL_VERSION,
         federation: FEDERATION,
@@ -49,17 +45,8 @@ fn hello() -> Hello {
 
 fn report(seq: u64) -> HeadReport {
     let author = identity().node_id();
-    let head = Head {
-        author,
-        seq: Seq(seq),
-        hash: Hash([1; 32]),
-        signature: Signature([2; 64]),
-    };
-    HeadReport {
-        head,
-        balance: MicroAtp(-3),
-        digest: [4; 32],
-    }
+    let head = Head { author, seq: Seq(seq), hash: Hash([1; 32]), signature: Signature([2; 64]) };
+    HeadReport { head, balance: MicroAtp(-3), digest: [4; 32] }
 }
 
 /// A genesis entry and a thought for each content.
@@ -99,14 +86,8 @@ fn control_frames() -> Vec<ControlFrame> {
     let mut frames = vec![
         ControlFrame::Hello(Box::new(hello())),
         ControlFrame::Admitted(Box::new(hello())),
-        ControlFrame::Ping {
-            number: 1,
-            clock: Millis(2),
-        },
-        ControlFrame::Pong {
-            number: 3,
-            clock: Millis(4),
-        },
+        ControlFrame::Ping { number: 1, clock: Millis(2) },
+        ControlFrame::Pong { number: 3, clock: Millis(4) },
     ];
     frames
         .extend(RefusalCode::ALL.map(|code| ControlFrame::Refused(Refusal::about(code, "`rate_base` is é"))));
@@ -117,10 +98,7 @@ fn balance_frames() -> Vec<BalanceFrame> {
     vec![
         BalanceFrame::Heads(vec![]),
         BalanceFrame::Heads((0..HEADS_PER_FRAME_MAX as u64).map(report).collect()),
-        BalanceFrame::Want {
-            author: identity().node_id(),
-            from: Seq(5),
-        },
+        BalanceFrame::Want { author: identity().node_id(), from: Seq(5) },
     ]
 }
 
@@ -166,9 +144,7 @@ fn the_segment_budget_certainly_fits_and_what_is_over_a_frame_is_an_error() {
     // The other end of the budget: as many entries as there may be, so that what each needs besides its bytes counts most.
     let header = segment(["x"]).byte_len() - Head::BYTES - genesis - 1;
     let content_bytes = (SEGMENT_BYTES_MAX - genesis) / (SEGMENT_ENTRIES_MAX - 1) - header;
-    let many: Vec<String> = (0..SEGMENT_ENTRIES_MAX - 1)
-        .map(|i| format!("{i:0content_bytes$}"))
-        .collect();
+    let many: Vec<String> = (0..SEGMENT_ENTRIES_MAX - 1).map(|i| format!("{i:0content_bytes$}")).collect();
     let many = segment(many.iter().map(String::as_str));
     assert!(
         many.byte_len() > SEGMENT_BYTES_MAX - 1_000 && many.byte_len() - Head::BYTES <= SEGMENT_BYTES_MAX
@@ -179,11 +155,7 @@ fn the_segment_budget_certainly_fits_and_what_is_over_a_frame_is_an_error() {
 
 #[test]
 fn a_byte_left_over_or_missing_is_malformed_and_an_unknown_kind_is_named() {
-    let frame = encode_control(&ControlFrame::Ping {
-        number: 1,
-        clock: Millis(2),
-    })
-    .unwrap();
+    let frame = encode_control(&ControlFrame::Ping { number: 1, clock: Millis(2) }).unwrap();
     let mut bytes = body(&frame).to_vec();
     bytes.push(0);
     assert!(matches!(decode_control(&bytes), Err(WireFault::Malformed(_))));
@@ -196,16 +168,10 @@ fn a_byte_left_over_or_missing_is_malformed_and_an_unknown_kind_is_named() {
     assert_eq!(fault, WireFault::UnknownKind(77));
     assert_eq!(fault.refusal().code, RefusalCode::UnknownKind);
     assert_eq!(decode_balance(&bytes), Err(WireFault::UnknownKind(77)));
-    assert_eq!(
-        decode_segment(&bytes, &FEDERATION),
-        Err(WireFault::UnknownKind(77))
-    );
+    assert_eq!(decode_segment(&bytes, &FEDERATION), Err(WireFault::UnknownKind(77)));
 
     let long = vec![0; FRAME_BYTES_MAX + 1];
-    assert_eq!(
-        decode_control(&long).unwrap_err().refusal().code,
-        RefusalCode::FrameTooLarge
-    );
+    assert_eq!(decode_control(&long).unwrap_err().refusal().code, RefusalCode::FrameTooLarge);
 }
 
 #[test]
@@ -224,11 +190,7 @@ fn a_hello_of_another_version_is_refused_for_its_version_and_not_as_garbage() {
 
 #[test]
 fn a_weak_key_is_no_author() {
-    let frame = encode_balance(&BalanceFrame::Want {
-        author: identity().node_id(),
-        from: Seq(5),
-    })
-    .unwrap();
+    let frame = encode_balance(&BalanceFrame::Want { author: identity().node_id(), from: Seq(5) }).unwrap();
     let mut bytes = body(&frame).to_vec();
     bytes[4..36].fill(0);
     assert_eq!(decode_balance(&bytes), Err(WireFault::Key(KeyFault::SmallOrder)));
@@ -236,10 +198,7 @@ fn a_weak_key_is_no_author() {
 
 #[test]
 fn more_than_a_field_may_have_is_refused_both_ways() {
-    let fat = Hello {
-        policy: vec![0; 513],
-        ..hello()
-    };
+    let fat = Hello { policy: vec![0; 513], ..hello() };
     assert!(encode_control(&ControlFrame::Hello(Box::new(fat))).is_err());
     let heads = BalanceFrame::Heads((0..=HEADS_PER_FRAME_MAX as u64).map(report).collect());
     assert!(encode_balance(&heads).is_err());
@@ -248,14 +207,8 @@ fn more_than_a_field_may_have_is_refused_both_ways() {
     for claimed in [u64::MAX >> 2, HEADS_PER_FRAME_MAX as u64 + 1, 1] {
         let mut bytes = vec![0; 4];
         bytes.extend_from_slice(&claimed.to_le_bytes());
-        assert!(
-            matches!(decode_balance(&bytes), Err(WireFault::Malformed(_))),
-            "{claimed}"
-        );
-        assert!(
-            matches!(decode_segment(&bytes, &FEDERATION), Err(WireFault::Malformed(_))),
-            "{claimed}"
-        );
+        assert!(matches!(decode_balance(&bytes), Err(WireFault::Malformed(_))), "{claimed}");
+        assert!(matches!(decode_segment(&bytes, &FEDERATION), Err(WireFault::Malformed(_))), "{claimed}");
     }
 }
 
@@ -275,14 +228,9 @@ fn mutated(frames: Vec<Bytes>) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn small_frames() -> Vec<Bytes> {
-    let control = control_frames()
-        .into_iter()
-        .map(|frame| encode_control(&frame).unwrap());
+    let control = control_frames().into_iter().map(|frame| encode_control(&frame).unwrap());
     let heads = BalanceFrame::Heads(vec![report(1), report(2)]);
-    let want = BalanceFrame::Want {
-        author: identity().node_id(),
-        from: Seq(5),
-    };
+    let want = BalanceFrame::Want { author: identity().node_id(), from: Seq(5) };
     let balance = [heads, want].map(|frame| encode_balance(&frame).unwrap());
     let segments = [encode_segment(&segment(["one", "two"])).unwrap()];
     control.chain(balance).chain(segments).collect()

@@ -1,23 +1,27 @@
 //! The store on SQLite: write-ahead log, every commit synced, one connection that writes and a few that read.
 
+mod faults;
 mod reader;
 mod rows;
 mod schema;
 mod writing;
 
 use std::{
-    fs::File,
+    collections::BTreeMap,
+    fs::{self, File, Permissions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Rates, Store, StoreError, ThoughtQuery, ThoughtRow, error::DatabaseFault};
+use self::faults::Fault;
+use super::{Rates, Store, StoreError, ThoughtQuery, ThoughtRow};
 use crate::{
     ledger::{
+        economy::Session,
         policy::Policy,
         types::{Millis, Seq},
     },
@@ -35,12 +39,13 @@ const READERS_KEPT: usize = 4;
 pub struct SqliteStore {
     path: PathBuf,
     policy: Policy,
-    writer: Mutex<Connection>,
+    // Before the writer, so that it closes last: a connection that only reads can't fold the write-ahead log back.
     readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Connection>,
 }
 
 impl SqliteStore {
-    /// Opens the store in that file, or makes it, with mode 0600.
+    /// Opens the store in that file, or makes it, with mode 0600. A file that is refused stays as it was.
     ///
     /// # Errors
     /// Where the file is no store, is damaged, was written by a newer version, or belongs to another node or federation.
@@ -50,74 +55,53 @@ impl SqliteStore {
         own: NodeId,
         policy: Policy,
     ) -> Result<Self, StoreError> {
-        make_private(path).map_err(|source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open_with_flags(path, flags)?;
-            schema::configure(&connection)?;
-            Ok(connection)
-        };
-        let mut writer = open().map_err(|error| schema::not_a_store(path, error))?;
-        schema::prepare(path, &mut writer, federation, own)?;
-        Ok(Self {
-            path: path.to_owned(),
-            policy,
-            writer: Mutex::new(writer),
-            readers: Mutex::default(),
-        })
+        let cannot = |source| StoreError::Open { path: path.to_owned(), source };
+        make_private(path).map_err(cannot)?;
+        let writer = open_writer(path, federation, own).map_err(|fault| fault.about(path))?;
+        keep_private(path).map_err(cannot)?;
+        Ok(Self { path: path.to_owned(), policy, readers: Mutex::default(), writer: Mutex::new(writer) })
     }
 
     /// Runs a read on a connection of its own: a short one, because a long one keeps the write-ahead log from shrinking.
-    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, ReadFault>) -> Result<T, StoreError> {
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+        self.try_read(read).map_err(|fault| fault.about(&self.path))
+    }
+
+    fn try_read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match kept {
             Some(connection) => connection,
-            None => self.open_reader().map_err(|error| self.failed(error))?,
+            None => open_reader(&self.path)?,
         };
-        let result = read(&connection).map_err(|fault| match fault {
-            ReadFault::Sqlite(error) => self.failed(error),
-            ReadFault::Damaged(what) => StoreError::Damaged {
-                path: self.path.clone(),
-                what,
-            },
-        });
+        let result = read(&connection)?;
+        // After a failure the connection is not kept: the next reader begins afresh.
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.len() < READERS_KEPT {
             readers.push(connection);
         }
-        result
-    }
-
-    fn open_reader(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        schema::configure_reader(&connection)?;
-        Ok(connection)
-    }
-
-    fn failed(&self, error: rusqlite::Error) -> StoreError {
-        StoreError::Sqlite {
-            path: self.path.clone(),
-            source: DatabaseFault(Box::new(error)),
-        }
+        Ok(result)
     }
 }
 
-/// Why a read failed.
-enum ReadFault {
-    /// The library says so.
-    Sqlite(rusqlite::Error),
-    /// A value is none that we write.
-    Damaged(String),
+/// The file is looked at before anything is set: to turn on the write-ahead log is to write to somebody's file.
+fn open_writer(path: &Path, federation: FederationId, own: NodeId) -> Result<Connection, Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut writer = Connection::open_with_flags(path, flags)?;
+    schema::configure_reader(&writer)?;
+    let kind = schema::identify(path, &writer, federation, own)?;
+    schema::configure(path, &writer)?;
+    match kind {
+        schema::Kind::Empty => schema::create(&mut writer, federation, own)?,
+        schema::Kind::Ours => {}
+    }
+    Ok(writer)
 }
 
-impl From<rusqlite::Error> for ReadFault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
+fn open_reader(path: &Path) -> Result<Connection, Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    schema::configure_reader(&connection)?;
+    Ok(connection)
 }
 
 impl Store for SqliteStore {
@@ -127,7 +111,7 @@ impl Store for SqliteStore {
 
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writing::commit(&mut writer, records).map_err(|error| self.failed(error))
+        writing::commit(&mut writer, records).map_err(|fault| fault.about(&self.path))
     }
 
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
@@ -141,15 +125,84 @@ impl Store for SqliteStore {
     fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
         self.read(|connection| reader::rates(connection, since))
     }
+
+    fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError> {
+        self.read(reader::sessions)
+    }
 }
 
 /// Makes the file with mode 0600 before SQLite sees it: the files beside it (`-wal`, `-shm`) get the same mode.
 fn make_private(path: &Path) -> io::Result<()> {
-    File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
+}
+
+/// Takes from others what they may do with a store that was copied or restored with another mode.
+fn keep_private(path: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        match fs::set_permissions(&file, Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(connection: &Connection, name: &str) -> String {
+        let answer = connection.pragma_query_value(None, name, |row| {
+            let value = row.get_ref(0)?;
+            let text = value.as_str().map(str::to_owned);
+            Ok(value.as_i64().map(|number| number.to_string()).or(text))
+        });
+        answer.unwrap().unwrap()
+    }
+
+    /// A misspelt setting is no error for the library, so what counts is what it answers.
+    #[test]
+    fn both_kinds_of_connection_have_their_settings_and_readers_can_not_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let own = NodeId::from_stored([1; 32]);
+        let store = SqliteStore::open(&path, FederationId([7; 32]), own, Policy::default()).unwrap();
+        let writer = store.writer.lock().unwrap();
+        let reader = open_reader(&path).unwrap();
+        for (name, wanted) in [
+            ("journal_mode", "wal"),
+            ("synchronous", "2"),
+            ("fullfsync", "1"),
+            ("checkpoint_fullfsync", "1"),
+            ("foreign_keys", "1"),
+            ("wal_autocheckpoint", "1000"),
+            ("journal_size_limit", "67108864"),
+        ] {
+            assert_eq!(setting(&writer, name), wanted, "{name}");
+        }
+        for connection in [&*writer, &reader] {
+            assert_eq!(setting(connection, "mmap_size"), "0");
+            assert_eq!(setting(connection, "trusted_schema"), "0");
+            assert_eq!(setting(connection, "cell_size_check"), "1");
+            assert_eq!(setting(connection, "busy_timeout"), "5000");
+        }
+        assert!(reader.execute("DELETE FROM meta", []).is_err());
+    }
+
+    #[test]
+    fn a_read_does_not_wait_for_a_commit_and_sees_none_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let own = NodeId::from_stored([1; 32]);
+        let store = SqliteStore::open(&path, FederationId([7; 32]), own, Policy::default()).unwrap();
+        let writer = store.writer.lock().unwrap();
+        writer
+            .execute_batch("BEGIN IMMEDIATE; INSERT INTO meta VALUES ('newest_time', x'0000000000000007')")
+            .unwrap();
+        assert_eq!(store.load().unwrap().newest_time, Millis::ZERO);
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(store.load().unwrap().newest_time, Millis(7));
+    }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::Row;
 
-use super::ReadFault;
+use super::faults::Fault;
 use crate::{
     ledger::{
         Verdict,
@@ -31,16 +31,13 @@ pub(super) const fn verdict_name(verdict: Verdict) -> &'static str {
 }
 
 /// The verdict of that name that changed the balance by `delta`.
-pub(super) fn verdict(name: &str, delta: MicroAtp) -> Result<Verdict, ReadFault> {
+pub(super) fn verdict(name: &str, delta: MicroAtp) -> Result<Verdict, Fault> {
     if name == "accepted" {
         return Ok(Verdict::Accepted { reward: delta });
     }
     let by = Rejection::from_name(name)
-        .ok_or_else(|| ReadFault::Damaged(format!("there is no verdict `{}`", name.escape_debug())))?;
-    Ok(Verdict::Rejected {
-        by,
-        penalty: MicroAtp::ZERO.saturating_sub(delta),
-    })
+        .ok_or_else(|| Fault::Damaged(format!("there is no verdict `{}`", name.escape_debug())))?;
+    Ok(Verdict::Rejected { by, penalty: MicroAtp::ZERO.saturating_sub(delta) })
 }
 
 /// Reads the columns of a row one after the other.
@@ -86,7 +83,6 @@ impl<'a, 'b> Columns<'a, 'b> {
 }
 
 /// A name or text that must parse as what it is.
-pub(super) fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, ReadFault> {
-    text.parse()
-        .map_err(|_| ReadFault::Damaged(format!("`{}` is no {what}", text.escape_debug())))
+pub(super) fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Fault> {
+    text.parse().map_err(|_| Fault::Damaged(format!("`{}` is no {what}", text.escape_debug())))
 }

@@ -1,10 +1,10 @@
 //! The tables, their version, and what a file must be to be ours.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::super::{StoreError, error::DatabaseFault};
+use super::{super::StoreError, faults::Fault};
 use crate::log::{FederationId, NodeId};
 
 /// Marks a SQLite file as ours: "cgmh".
@@ -46,6 +46,7 @@ CREATE TABLE entries (
   PRIMARY KEY (author, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX entries_by_time ON entries (time_ms, author, seq) WHERE verdict IS NOT NULL;
+CREATE INDEX entries_by_author ON entries (author, time_ms) WHERE verdict = 'accepted';
 CREATE INDEX entries_by_session ON entries (session, time_ms) WHERE verdict = 'accepted';
 CREATE TABLE contents (
   author INTEGER NOT NULL,
@@ -73,18 +74,31 @@ CREATE TABLE peers (
 ";
 
 /// Settings of the connection that writes. `synchronous = FULL`: without the sync, simulated power cuts lose
-/// acknowledged commits in most states, and an own entry that was lost after it left is a fork. No memory map: it widens
-/// what a stray write or a bad disk can do.
-pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+/// acknowledged commits in most states, and an own entry that was lost after it left is a fork. `fullfsync` matters on
+/// macOS only, where a plain sync leaves the data in the disk's cache.
+pub(super) fn configure(path: &Path, connection: &Connection) -> Result<(), Fault> {
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        let why = format!(
+            "its file system can't hold a write-ahead log (journal mode is `{}`); \
+             put the data directory on a local disk",
+            mode.escape_debug()
+        );
+        return Err(Fault::Refused(StoreError::Open {
+            path: path.to_owned(),
+            source: io::Error::new(io::ErrorKind::Unsupported, why),
+        }));
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", 1_000)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    configure_reader(connection)
+    Ok(())
 }
 
-/// Settings of every connection.
+/// Settings of every connection; none of them writes. No memory map: it widens what a stray write or a bad disk can do.
 pub(super) fn configure_reader(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
@@ -92,59 +106,72 @@ pub(super) fn configure_reader(connection: &Connection) -> rusqlite::Result<()> 
     connection.pragma_update(None, "busy_timeout", 5_000)
 }
 
-/// Makes the tables of an empty file, and checks those of another one.
-pub(super) fn prepare(
+/// A file that may be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// There is nothing in it.
+    Empty,
+    /// It is this node's store, in the schema that we know.
+    Ours,
+}
+
+/// Looks what a file is, and writes nothing.
+pub(super) fn identify(
     path: &Path,
-    connection: &mut Connection,
+    connection: &Connection,
     federation: FederationId,
     own: NodeId,
-) -> Result<(), StoreError> {
-    let failed = |error| not_a_store(path, error);
-    let version: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(failed)?;
-    let application: i64 = connection
-        .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(failed)?;
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(failed)?;
+) -> Result<Kind, Fault> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application == 0 && version == 0 && tables == 0 {
-        return create(connection, federation, own).map_err(failed);
+        return Ok(Kind::Empty);
     }
     if application != APPLICATION_ID {
-        return Err(StoreError::Foreign {
-            path: path.to_owned(),
-        });
+        return Err(Fault::Refused(StoreError::Foreign { path: path.to_owned() }));
     }
     if version > VERSION {
-        return Err(StoreError::Newer {
+        return Err(Fault::Refused(StoreError::Newer {
             path: path.to_owned(),
             found: version,
             known: VERSION,
-        });
+        }));
     }
-    belongs(path, connection, federation, own)
+    if version < VERSION {
+        return Err(Fault::Damaged(format!("there is no schema {version}")));
+    }
+    belongs(path, connection, federation, own).map(|()| Kind::Ours)
 }
 
-/// What an error at opening says of the file.
-pub(super) fn not_a_store(path: &Path, error: rusqlite::Error) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => StoreError::Foreign {
+fn belongs(path: &Path, connection: &Connection, federation: FederationId, own: NodeId) -> Result<(), Fault> {
+    let meta = |key: &str| -> Result<[u8; 32], Fault> {
+        connection
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            .optional()?
+            .ok_or_else(|| Fault::Damaged("it does not say whose it is".to_owned()))
+    };
+    let found = FederationId(meta("federation")?);
+    if found != federation {
+        return Err(Fault::Refused(StoreError::OtherFederation {
             path: path.to_owned(),
-        },
-        Some(rusqlite::ErrorCode::DatabaseCorrupt) => StoreError::Damaged {
-            path: path.to_owned(),
-            what: error.to_string(),
-        },
-        _ => StoreError::Sqlite {
-            path: path.to_owned(),
-            source: DatabaseFault(Box::new(error)),
-        },
+            found: found.prefix_hex(),
+            wanted: federation.prefix_hex(),
+        }));
     }
+    let found = NodeId::from_stored(meta("node")?);
+    if found != own {
+        return Err(Fault::Refused(StoreError::OtherNode { path: path.to_owned(), found: found.short() }));
+    }
+    Ok(())
 }
 
-fn create(connection: &mut Connection, federation: FederationId, own: NodeId) -> rusqlite::Result<()> {
+/// Makes the tables and writes down whose they are, in one transaction: a crash leaves an empty file or a whole store.
+pub(super) fn create(
+    connection: &mut Connection,
+    federation: FederationId,
+    own: NodeId,
+) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(VERSION_1)?;
     let mut insert = transaction.prepare("INSERT INTO meta (key, value) VALUES (?1, ?2)")?;
@@ -154,39 +181,4 @@ fn create(connection: &mut Connection, federation: FederationId, own: NodeId) ->
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
-}
-
-fn belongs(
-    path: &Path,
-    connection: &Connection,
-    federation: FederationId,
-    own: NodeId,
-) -> Result<(), StoreError> {
-    let damaged = |what: &str| StoreError::Damaged {
-        path: path.to_owned(),
-        what: what.to_owned(),
-    };
-    let meta = |key: &str| -> Result<[u8; 32], StoreError> {
-        connection
-            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
-            .optional()
-            .map_err(|error| not_a_store(path, error))?
-            .ok_or_else(|| damaged("it does not say whose it is"))
-    };
-    let found = FederationId(meta("federation")?);
-    if found != federation {
-        return Err(StoreError::OtherFederation {
-            path: path.to_owned(),
-            found: found.prefix_hex(),
-            wanted: federation.prefix_hex(),
-        });
-    }
-    let found = NodeId::from_stored(meta("node")?);
-    if found != own {
-        return Err(StoreError::OtherNode {
-            path: path.to_owned(),
-            found: found.short(),
-        });
-    }
-    Ok(())
 }

@@ -2,9 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::rows::{signed, verdict_name};
+use super::{
+    super::{PEERS_MAX, follows},
+    faults::Fault,
+    rows::{signed, unsigned, verdict_name},
+};
 use crate::{
-    ledger::Verdict,
+    ledger::{Verdict, types::Seq},
     log::{
         NodeId,
         books::{AuthorBook, Judged, KnownPeer, Record, Recorded, SUBMISSION_KEYS_MAX},
@@ -12,16 +16,14 @@ use crate::{
 };
 
 /// Writes the records and syncs.
-pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> rusqlite::Result<()> {
+pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<(), Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut submissions = false;
+    let (mut submissions, mut peers) = (false, false);
     for record in records {
         match record {
-            Record::Entries {
-                author,
-                entries,
-                book,
-            } => {
+            Record::Entries { author, entries, book } => {
+                let last = last_seq(&transaction, *author)?;
+                follows::check(*author, last, entries, book).map_err(Fault::Refused)?;
                 let number = put_author(&transaction, *author, book)?;
                 put_entries(&transaction, number, entries, book)?;
             }
@@ -29,7 +31,10 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> rusqlit
                 submissions = true;
                 put_submission(&transaction, key, recorded)?;
             }
-            Record::Peer { id, peer } => put_peer(&transaction, *id, peer)?,
+            Record::Peer { id, peer } => {
+                peers = true;
+                put_peer(&transaction, *id, peer)?;
+            }
             Record::NewestTime(time) => {
                 let mut put = transaction.prepare_cached(
                     "INSERT INTO meta (key, value) VALUES ('newest_time', ?1) \
@@ -43,21 +48,27 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> rusqlit
     if submissions {
         forget_old_submissions(&transaction)?;
     }
-    transaction.commit()
+    if peers {
+        forget_old_peers(&transaction)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<Option<Seq>> {
+    let mut select = transaction.prepare_cached(
+        "SELECT max(seq) FROM entries WHERE author = (SELECT number FROM authors WHERE id = ?1)",
+    )?;
+    let last: Option<i64> = select.query_row([author.as_bytes()], |row| row.get(0))?;
+    Ok(last.map(|last| Seq(unsigned(last))))
 }
 
 fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> rusqlite::Result<i64> {
-    let (account, signature) = (
-        book.account.to_bytes(),
-        book.signature.map(|signature| signature.0),
-    );
+    let (account, signature) = (book.account.to_bytes(), book.signature.map(|signature| signature.0));
     let mut update = transaction.prepare_cached(
         "UPDATE authors SET hash = ?2, signature = ?3, account = ?4 WHERE id = ?1 RETURNING number",
     )?;
     let known = update
-        .query_row(params![id.as_bytes(), book.hash.0, signature, account], |row| {
-            row.get(0)
-        })
+        .query_row(params![id.as_bytes(), book.hash.0, signature, account], |row| row.get(0))
         .optional()?;
     if let Some(number) = known {
         return Ok(number);
@@ -95,10 +106,7 @@ fn put_entries(
         let entry = &judged.entry;
         let seq = signed(entry.seq().0);
         // The signature covers the last entry of its segment; from there the log can be sent on.
-        let signature = book
-            .signature
-            .filter(|_| entry.seq() == book.seq())
-            .map(|signature| signature.0);
+        let signature = book.signature.filter(|_| entry.seq() == book.seq()).map(|signature| signature.0);
         let thought = judged.thought.as_ref();
         put_entry.execute(params![
             author,
@@ -154,11 +162,14 @@ fn put_peer(transaction: &Transaction<'_>, id: NodeId, peer: &KnownPeer) -> rusq
     let mut put = transaction.prepare_cached(
         "INSERT OR REPLACE INTO peers (id, name, addresses, seen_ms) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    put.execute(params![
-        id.as_bytes(),
-        peer.name.as_str(),
-        addresses.join(" "),
-        signed(peer.seen.0)
-    ])?;
+    put.execute(params![id.as_bytes(), peer.name.as_str(), addresses.join(" "), signed(peer.seen.0)])?;
+    Ok(())
+}
+
+fn forget_old_peers(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut forget = transaction.prepare_cached(
+        "DELETE FROM peers WHERE id IN (SELECT id FROM peers ORDER BY seen_ms DESC, id DESC LIMIT -1 OFFSET ?1)",
+    )?;
+    forget.execute([i64::try_from(PEERS_MAX).unwrap_or(i64::MAX)])?;
     Ok(())
 }

@@ -8,6 +8,10 @@
     reason = "a test may fail where it likes"
 )]
 
+mod bounds;
+mod refusals;
+mod writing;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -18,15 +22,23 @@ use std::{
 
 use cogmesh::{
     ledger::{
-        Account, Facts, Policy, Verdict, fold,
+        Account, Facts, Policy, Verdict,
+        economy::Session,
+        fold,
         types::{Level, MicroAtp, Millis, Ppm, Seq},
     },
     log::{
         Architecture, Body, Entry, FederationId, Genesis, Hardware, Hash, Header, Identity, Mode, NodeId,
         Nonce, Signature, Thought,
-        books::{AuthorBook, Books, Judged, JudgedThought, KnownPeer, Record, Recorded, StoredEntry},
+        books::{
+            AuthorBook, Books, Judged, JudgedThought, KnownPeer, Record, Recorded, SUBMISSION_KEYS_MAX,
+            StoredEntry,
+        },
     },
-    store::{MemoryStore, Rates, SqliteStore, Store, StoreError, ThoughtQuery, ThoughtRow, writer::Writer},
+    store::{
+        MemoryStore, PEERS_MAX, Rates, SqliteStore, Store, StoreError, ThoughtQuery, ThoughtRow,
+        writer::Writer,
+    },
 };
 
 const FEDERATION: FederationId = FederationId([7; 32]);
@@ -42,11 +54,7 @@ struct Author {
 impl Author {
     fn new(seed: u8) -> Self {
         let identity = Identity::from_seed(&[seed; 32]).unwrap();
-        Self {
-            id: identity.node_id(),
-            book: None,
-            policy: Policy::default(),
-        }
+        Self { id: identity.node_id(), book: None, policy: Policy::default() }
     }
 
     /// The record of the next entry: the genesis entry, then thoughts.
@@ -74,31 +82,13 @@ impl Author {
                 )
             }
         };
-        let entry = Entry::new(
-            &FEDERATION,
-            Header {
-                author: self.id,
-                seq,
-                prev,
-                time,
-                body,
-            },
-            content,
-        );
+        let entry = Entry::new(&FEDERATION, Header { author: self.id, seq, prev, time, body }, content);
         let (mut book, thought) = self.judge(&entry, arch);
         book.hash = entry.hash();
         book.signature = Some(Signature([u8::try_from(seq.0 % 250).unwrap(); 64]));
         self.book = Some(book.clone());
-        let judged = Judged {
-            entry,
-            thought,
-            received: Millis(time.0 + 5),
-        };
-        Record::Entries {
-            author: self.id,
-            entries: vec![judged],
-            book: Box::new(book),
-        }
+        let judged = Judged { entry, thought, received: Millis(time.0 + 5) };
+        Record::Entries { author: self.id, entries: vec![judged], book: Box::new(book) }
     }
 
     fn judge(&self, entry: &Entry, arch: Architecture) -> (AuthorBook, Option<JudgedThought>) {
@@ -116,11 +106,8 @@ impl Author {
             return (book, None);
         };
         let mut book = book.clone();
-        let facts = Facts {
-            time: header.time,
-            content_bytes: thought.content_bytes,
-            features: thought.features,
-        };
+        let facts =
+            Facts { time: header.time, content_bytes: thought.content_bytes, features: thought.features };
         let outcome = fold(&self.policy, &mut book.account, &facts).unwrap();
         let judged = JudgedThought {
             session: thought.session.clone(),
@@ -135,11 +122,7 @@ impl Author {
 }
 
 fn good(number: u32) -> String {
-    let tag: String = number
-        .to_string()
-        .bytes()
-        .map(|digit| char::from(b'a' + digit - b'0'))
-        .collect();
+    let tag: String = number.to_string().bytes().map(|digit| char::from(b'a' + digit - b'0')).collect();
     format!(
         "Observation tag{tag} compares measured latency against predicted budgets, noticing where careful batching \
          preserves ordering while federated machines continue sharing evidence"
@@ -165,17 +148,12 @@ fn what_was_committed_is_what_is_loaded() {
         let (mut one, mut other) = (Author::new(1), Author::new(2));
         let peer = KnownPeer {
             name: "thor".parse().unwrap(),
-            addresses: vec![
-                "10.1.2.3:8888".parse().unwrap(),
-                "[fe80::1%3]:8888".parse().unwrap(),
-            ],
+            addresses: vec!["10.1.2.3:8888".parse().unwrap(), "[fe80::1%3]:8888".parse().unwrap()],
             seen: Millis(START),
         };
         let recorded = Recorded {
             seq: Seq(1),
-            verdict: Verdict::Accepted {
-                reward: MicroAtp(1_500_000),
-            },
+            verdict: Verdict::Accepted { reward: MicroAtp(1_500_000) },
             coherence: Ppm(900_000),
             delta: MicroAtp(1_500_000),
             balance: MicroAtp(101_500_000),
@@ -185,14 +163,8 @@ fn what_was_committed_is_what_is_loaded() {
             one.next(""),
             one.next(&good(1)),
             other.next(""),
-            Record::Peer {
-                id: other.id,
-                peer: peer.clone(),
-            },
-            Record::Submission {
-                key: "once".into(),
-                recorded: recorded.clone(),
-            },
+            Record::Peer { id: other.id, peer: peer.clone() },
+            Record::Submission { key: "once".into(), recorded: recorded.clone() },
             Record::NewestTime(Millis(START + 7)),
             Record::NewestTime(Millis(START)),
         ];
@@ -216,9 +188,7 @@ fn entries_come_back_verbatim_in_order_and_within_their_budget() {
         let all = store.entries(author.id, Seq::GENESIS, usize::MAX).unwrap();
         assert_eq!(all.len(), 40);
         for (record, stored) in records.iter().zip(&all) {
-            let Record::Entries { entries, book, .. } = record else {
-                unreachable!()
-            };
+            let Record::Entries { entries, book, .. } = record else { unreachable!() };
             let entry = &entries[0].entry;
             let wanted = StoredEntry {
                 header: entry.header_bytes().clone(),
@@ -255,69 +225,19 @@ fn the_corpus_holds_accepted_thoughts_and_is_asked_by_session_author_and_time() 
         store.commit(&records).unwrap();
         let ask = |query: ThoughtQuery| -> Vec<ThoughtRow> { store.thoughts(&query).unwrap() };
         let all = ask(ThoughtQuery::default());
-        assert_eq!(
-            all.iter().map(|row| row.seq.0).collect::<Vec<_>>(),
-            [1, 2, 3, 4, 5, 6]
-        );
-        assert!(
-            all.iter()
-                .all(|row| row.author == one.id && row.content.starts_with("Observation"))
-        );
-        let odd = ask(ThoughtQuery {
-            session: Some("odd".parse().unwrap()),
-            ..ThoughtQuery::default()
-        });
+        assert_eq!(all.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert!(all.iter().all(|row| row.author == one.id && row.content.starts_with("Observation")));
+        let odd = ask(ThoughtQuery { session: Some("odd".parse().unwrap()), ..ThoughtQuery::default() });
         assert_eq!(odd.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [1, 3, 5]);
-        let last_two = ask(ThoughtQuery {
-            limit: 2,
-            ..ThoughtQuery::default()
-        });
+        let last_two = ask(ThoughtQuery { limit: 2, ..ThoughtQuery::default() });
         assert_eq!(last_two, all[4..]);
-        let since = ask(ThoughtQuery {
-            since: Some(all[3].time),
-            ..ThoughtQuery::default()
-        });
+        let since = ask(ThoughtQuery { since: Some(all[3].time), ..ThoughtQuery::default() });
         assert_eq!(since, all[3..]);
-        assert_eq!(
-            ask(ThoughtQuery {
-                author: Some(other.id),
-                ..ThoughtQuery::default()
-            }),
-            []
-        );
-        assert_eq!(
-            ask(ThoughtQuery {
-                since: Some(Millis(u64::MAX)),
-                ..ThoughtQuery::default()
-            }),
-            []
-        );
-        assert_eq!(
-            store.rates(Millis::ZERO).unwrap(),
-            Rates {
-                rewards: 6,
-                penalties: 6
-            }
-        );
+        assert_eq!(ask(ThoughtQuery { author: Some(other.id), ..ThoughtQuery::default() }), []);
+        assert_eq!(ask(ThoughtQuery { since: Some(Millis(u64::MAX)), ..ThoughtQuery::default() }), []);
+        assert_eq!(store.rates(Millis::ZERO).unwrap(), Rates { rewards: 6, penalties: 6 });
         assert_eq!(store.rates(Millis(u64::MAX)).unwrap(), Rates::default());
     });
-}
-
-#[test]
-fn a_commit_that_fails_leaves_nothing_behind() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = sqlite(dir.path());
-    let mut author = Author::new(1);
-    let genesis = author.next("");
-    store.commit(std::slice::from_ref(&genesis)).unwrap();
-    let before = store.load().unwrap();
-    let twice = [author.next(&good(1)), genesis];
-    assert!(
-        matches!(store.commit(&twice), Err(StoreError::Sqlite { .. })),
-        "one seq is written once"
-    );
-    assert_eq!(store.load().unwrap(), before);
-    assert_eq!(store.entries(author.id, Seq(1), 1_000).unwrap(), []);
 }
 
 #[test]
@@ -329,12 +249,7 @@ fn a_store_opened_again_holds_what_it_held_and_is_its_owners_alone() {
     let before = first.load().unwrap();
     for file in fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap();
-        assert_eq!(
-            file.metadata().unwrap().permissions().mode() & 0o777,
-            0o600,
-            "{:?}",
-            file.path()
-        );
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
     }
     drop(first);
     assert_eq!(sqlite(dir.path()).load().unwrap(), before);
@@ -347,14 +262,8 @@ fn a_store_of_another_node_federation_version_or_kind_is_refused_with_a_sentence
     drop(sqlite(dir.path()));
     let own = Author::new(1).id;
     let open = |federation, own| SqliteStore::open(&path, federation, own, Policy::default());
-    assert!(matches!(
-        open(FederationId([8; 32]), own),
-        Err(StoreError::OtherFederation { .. })
-    ));
-    assert!(matches!(
-        open(FEDERATION, Author::new(2).id),
-        Err(StoreError::OtherNode { .. })
-    ));
+    assert!(matches!(open(FederationId([8; 32]), own), Err(StoreError::OtherFederation { .. })));
+    assert!(matches!(open(FEDERATION, Author::new(2).id), Err(StoreError::OtherNode { .. })));
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.pragma_update(None, "user_version", 99).unwrap();
     drop(raw);
@@ -373,80 +282,4 @@ fn a_store_of_another_node_federation_version_or_kind_is_refused_with_a_sentence
     raw.execute("CREATE TABLE somebodys (x)", []).unwrap();
     drop(raw);
     assert!(matches!(open(FEDERATION, own), Err(StoreError::Foreign { .. })));
-}
-
-/// A store whose commits wait until they are let go, and are counted.
-#[derive(Debug, Default)]
-struct Gate {
-    inner: MemoryStore,
-    open: Mutex<bool>,
-    opened: Condvar,
-    commits: Mutex<Vec<usize>>,
-}
-
-impl Store for Gate {
-    fn load(&self) -> Result<Books, StoreError> {
-        self.inner.load()
-    }
-    fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
-        self.commits.lock().unwrap().push(records.len());
-        drop(
-            self.opened
-                .wait_while(self.open.lock().unwrap(), |open| !*open)
-                .unwrap(),
-        );
-        self.inner.commit(records)
-    }
-    fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
-        self.inner.entries(author, from, bytes_max)
-    }
-    fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError> {
-        self.inner.thoughts(query)
-    }
-    fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
-        self.inner.rates(since)
-    }
-}
-
-#[test]
-fn what_arrives_during_a_commit_joins_the_next_one() {
-    let store = Arc::new(Gate::default());
-    let mut author = Author::new(1);
-    let (told, hears) = mpsc::channel();
-    let writer = Writer::start(store.clone(), author.id, move |done| {
-        told.send(done.unwrap()).unwrap();
-    });
-    for number in 0..500 {
-        writer.send(vec![author.next(&good(number))]).unwrap();
-    }
-    *store.open.lock().unwrap() = true;
-    store.opened.notify_all();
-    writer.finish().unwrap();
-    let done: Vec<_> = hears.iter().collect();
-    assert_eq!(done.iter().map(|commit| commit.records).sum::<usize>(), 500);
-    assert_eq!(done.last().unwrap().own_through, Some(Seq(499)));
-    let commits = store.commits.lock().unwrap().clone();
-    assert!(commits.len() <= 3, "500 groups took {} commits", commits.len());
-    assert_eq!(store.load().unwrap().authors[&author.id].seq(), Seq(499));
-}
-
-#[test]
-fn a_failed_commit_is_told_once_and_nothing_is_written_after_it() {
-    let store = Arc::new(MemoryStore::default());
-    let mut author = Author::new(1);
-    let (told, hears) = mpsc::channel();
-    let writer = Writer::start(store.clone(), author.id, move |done| {
-        told.send(done.is_ok()).unwrap()
-    });
-    writer.send(vec![author.next("")]).unwrap();
-    assert!(hears.recv().unwrap());
-    store.fail();
-    writer.send(vec![author.next(&good(1))]).unwrap();
-    assert!(!hears.recv().unwrap());
-    writer.finish().unwrap();
-    assert!(hears.recv().is_err(), "told once");
-    assert_eq!(
-        store.copy().load().unwrap().authors[&author.id].seq(),
-        Seq::GENESIS
-    );
 }

@@ -1,0 +1,55 @@
+//! What goes wrong in the database, and what the node is told of it.
+
+use std::path::Path;
+
+use rusqlite::{Error, ErrorCode};
+
+use super::super::{DatabaseFault, StoreError};
+
+/// Why something could not be read or written; [`Fault::about`] adds the file.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The library says so.
+    Database(Error),
+    /// A value is none that we write.
+    Damaged(String),
+    /// All is said already.
+    Refused(StoreError),
+}
+
+impl Fault {
+    /// What the node is told: whether the disk failed, or the file is none of ours, or it was ours and is damaged.
+    pub(super) fn about(self, path: &Path) -> StoreError {
+        let path = path.to_owned();
+        match self {
+            Self::Refused(error) => error,
+            Self::Damaged(what) => StoreError::Damaged { path, what },
+            Self::Database(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+                StoreError::Foreign { path }
+            }
+            Self::Database(error) if is_damage(&error) => {
+                StoreError::Damaged { path, what: error.to_string() }
+            }
+            Self::Database(error) => StoreError::Sqlite { path, source: DatabaseFault(Box::new(error)) },
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Pages that contradict each other, and values of another type or length than we write: the library tells the first
+/// when it finds them, the second only when they are asked for.
+fn is_damage(error: &Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+        || matches!(
+            error,
+            Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::InvalidColumnType(..)
+                | Error::Utf8Error(..)
+        )
+}

@@ -1,0 +1,256 @@
+//! Driving `scripts/lan-lab` from tests: hosts, nodes on them, and what the nodes say of themselves.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The longest that anything may take that a test waits for; far above what it does take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A LAN of hosts. It is gone when this is dropped.
+pub(crate) struct Lab {
+    holder: Child,
+    first: u32,
+    dir: TempDir,
+}
+
+/// Says why a test can't run and what would enable it. In CI that is a failure.
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "this must run in CI: {why}");
+    writeln!(std::io::stderr().lock(), "\nSKIPPED: {why}\n").unwrap();
+}
+
+impl Lab {
+    /// Starts a LAN with those options of `scripts/lan-lab`; `None` where this system can't have one, which is said.
+    pub(crate) fn start(options: &[&str]) -> Option<Self> {
+        let script = lan_lab();
+        let mut holder = Command::new(&script)
+            .args(options)
+            .args(["--", "lan-lab", "hold"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said.trim() != "ready" {
+            let mut why = String::new();
+            holder.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+            holder.wait().unwrap();
+            skip(&format!("no LAN of network namespaces can be made here: {}", why.trim()));
+            return None;
+        }
+        let children = format!("/proc/{0}/task/{0}/children", holder.id());
+        let first = fs::read_to_string(children).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        Some(Self { holder, first, dir: tempfile::tempdir().unwrap() })
+    }
+
+    /// Works on the LAN: `lab.lan(&["cut", "thor"])`.
+    pub(crate) fn lan(&self, words: &[&str]) -> String {
+        let output = Command::new(lan_lab())
+            .args(["--lab", &self.holder.id().to_string()])
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "lan-lab {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A command on a host. Its process is the program's own, so its id can be killed.
+    pub(crate) fn command(&self, host: &str, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args([
+                "--target",
+                &self.first.to_string(),
+                "--user",
+                "--mount",
+                "--net",
+                "--preserve-credentials",
+            ])
+            .args(["ip", "netns", "exec", host, "unshare", "--uts"])
+            .args(["sh", "-c", r#"hostname "$0" && exec "$@""#, host])
+            .arg(program.as_ref());
+        command
+    }
+
+    /// Runs a program on a host to its end.
+    pub(crate) fn run(&self, host: &str, program: impl AsRef<Path>, words: &[&str]) -> Output {
+        self.command(host, program).args(words).output().unwrap()
+    }
+
+    /// Starts `cogmesh start` on a host, with an empty data directory of its own and no address anywhere.
+    pub(crate) fn node(&self, host: &str) -> Node {
+        self.node_in(host, &self.dir.path().join(host), &[])
+    }
+
+    /// Starts `cogmesh start` on a host with that data directory and options.
+    pub(crate) fn node_in(&self, host: &str, data_dir: &Path, options: &[&str]) -> Node {
+        fs::create_dir_all(self.dir.path()).unwrap();
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join(format!("{host}.log")))
+            .unwrap();
+        let child = self
+            .command(host, cogmesh())
+            .args(["start", "--data-dir"])
+            .arg(data_dir)
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Node { host: host.to_owned(), child, data_dir: data_dir.to_owned(), started: Instant::now() }
+    }
+
+    /// What the nodes of a host wrote to standard error.
+    pub(crate) fn log(&self, host: &str) -> String {
+        fs::read_to_string(self.dir.path().join(format!("{host}.log"))).unwrap_or_default()
+    }
+
+    /// A folder that is gone with the lab.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // `--kill-child` takes everything in the lab with it. It may be gone already.
+        drop(self.holder.kill());
+        drop(self.holder.wait());
+    }
+}
+
+/// A running node.
+pub(crate) struct Node {
+    pub(crate) host: String,
+    child: Child,
+    data_dir: PathBuf,
+    pub(crate) started: Instant,
+}
+
+impl Node {
+    /// `GET` on its local API; `None` while it does not answer.
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        let mut socket = UnixStream::connect(self.data_dir.join("api.sock")).ok()?;
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        Some(serde_json::from_str(body).unwrap())
+    }
+
+    /// Runs a command of the command line against it.
+    pub(crate) fn cli(&self, words: &[&str]) -> Output {
+        Command::new(cogmesh()).arg("--data-dir").arg(&self.data_dir).args(words).output().unwrap()
+    }
+
+    /// The names of the peers that it lists as verified, sorted.
+    pub(crate) fn verified(&self) -> Vec<String> {
+        let Some(status) = self.get("/v1/status") else {
+            return vec![];
+        };
+        let mut names: Vec<String> = status["peers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|peer| peer["verified"] == true)
+            .map(|peer| peer["name"].as_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// What it holds of every author: the fields that must be the same everywhere.
+    pub(crate) fn books(&self) -> Vec<Value> {
+        let Some(status) = self.get("/v1/status") else {
+            return vec![];
+        };
+        let fields = |author: &Value| {
+            ["id", "seq", "hash", "balance_uatp", "digest"]
+                .iter()
+                .map(|field| author[field].clone())
+                .collect()
+        };
+        let mut books: Vec<Value> = status["authors"].as_array().unwrap().iter().map(fields).collect();
+        books.sort_by_key(ToString::to_string);
+        books
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it between two instructions.
+    pub(crate) fn kill_9(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and waits until it has. Returns how long that took.
+    pub(crate) fn terminate(&mut self) -> Duration {
+        let asked = Instant::now();
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "{} ends with success", self.host);
+        asked.elapsed()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Waits until that holds, and says how long that took.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        // What is waited for happens in other processes, which tell nobody; a look every few milliseconds is all there is.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    started.elapsed()
+}
+
+/// The program under test.
+pub(crate) fn cogmesh() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_cogmesh"))
+}
+
+/// The Python that has the foreign packages, which `scripts/install-test-tools` installs; `None`, said aloud, without.
+pub(crate) fn foreign_python() -> Option<PathBuf> {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin/python");
+    let python = std::env::var_os("COGMESH_TEST_PYTHON").map_or(ours, PathBuf::from);
+    if python.exists() {
+        return Some(python);
+    }
+    skip("the Python packages zeroconf and aioquic are missing; run `scripts/install-test-tools`");
+    None
+}
+
+/// A program of this folder.
+pub(crate) fn beside(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lan").join(name)
+}
+
+fn lan_lab() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/lan-lab")
+}

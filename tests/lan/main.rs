@@ -1,0 +1,15 @@
+//! Whole processes on a LAN of network namespaces: real multicast, real QUIC, real kills.
+//! Where a system gives no namespaces these tests say so and skip; in CI that is a failure.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail where it likes"
+)]
+
+mod foreign;
+mod lab;
+mod meeting;
+mod network;
