@@ -1,17 +1,10 @@
 //! What a running node answers, over its socket and through the command line.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Write},
-    net::UdpSocket,
-    os::unix::fs::PermissionsExt,
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, time::Duration};
 
 use serde_json::Value;
 
-use super::support::{Node, QUALITY, SPAM, assert_fails, code, cogmesh, err, json, out, run};
+use super::support::{Node, QUALITY, SPAM, assert_fails, code, err, json, out, run, run_with_input};
 
 fn numbers(value: &Value, names: &[&str]) -> bool {
     names.iter().all(|name| value[name].is_i64() || value[name].is_u64())
@@ -277,22 +270,16 @@ fn a_restarted_node_remembers_its_name_its_balance_and_its_thoughts() {
 fn an_interactive_node_obeys_its_input_and_ends_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let start = ["start", "--no-mdns", "--interactive", "--data-dir", dir.path().to_str().unwrap()];
-    let mut child =
-        cogmesh(&start).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    writeln!(input, "submit {QUALITY}").unwrap();
-    assert!(lines.any(|line| line.contains("accepted")));
-    writeln!(input, "fr\u{1b}obnicate\nmetrics").unwrap();
-    assert!(lines.any(|line| line.contains("entries_accepted_own")));
-    writeln!(input, "status\npeers\nhelp").unwrap();
-    assert!(lines.any(|line| line.contains("listens on")));
-    assert!(lines.any(|line| line.contains("no peer is linked")));
-    assert!(lines.any(|line| line.contains("submit TEXT")));
-    drop(input);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(code(&output), 0);
+    let input = format!("submit {QUALITY}\n\nfr\u{1b}obnicate\nmetrics\nstatus\npeers\nhelp\n");
+    let output = run_with_input(&start, input.as_bytes());
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let text = out(&output);
+    for part in ["accepted: ", "entries_genesis_own", "listens on", "no peer is linked", "submit TEXT"] {
+        assert!(text.contains(part), "`{part}` is not in {text}");
+    }
     assert!(err(&output).contains(r"unknown command `fr\u{1b}obnicate`"), "{}", err(&output));
+    let quit = run_with_input(&start, b"quit\nsubmit never\n");
+    assert_eq!((code(&quit), out(&quit).as_str()), (0, ""));
 }
 
 #[test]
