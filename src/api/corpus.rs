@@ -9,7 +9,7 @@ use super::{error::Fault, json, submit, views};
 use crate::{
     ledger::account::Account,
     ledger::{
-        economy::{SessionThought, economics, per_minute_ppm, sessions},
+        economy::{economics, per_minute_ppm},
         fold::{Facts, Outcome, fold},
         layers::{self, LayerReport},
         policy::Policy,
@@ -99,18 +99,7 @@ fn name_of(view: &View, author: NodeId) -> String {
 /// # Errors
 /// Where the store can't be read.
 pub async fn all_sessions(handle: &Handle) -> Result<Vec<json::Session>, Fault> {
-    let view = handle.view().await?;
-    let query = ThoughtQuery { limit: THOUGHTS_MAX, ..ThoughtQuery::default() };
-    let rows = read(handle, move |store| store.thoughts(&query)).await?;
-    let ids: Vec<String> = rows.iter().map(|row| row.author.to_text()).collect();
-    let thoughts = rows.iter().zip(&ids).map(|(row, id)| SessionThought {
-        session: row.session.as_str(),
-        author: id,
-        mode: row.mode.name(),
-        hardware: view.authors.get(&row.author).map_or("unknown", |author| author.book.hardware.name()),
-        coherence: row.coherence,
-        weight: row.weight,
-    });
+    let sessions = read(handle, |store| store.sessions()).await?;
     let session = |(name, session): (String, crate::ledger::economy::Session)| json::Session {
         session: name,
         thoughts: session.thoughts,
@@ -119,7 +108,7 @@ pub async fn all_sessions(handle: &Handle) -> Result<Vec<json::Session>, Fault> 
         hardware: session.hardware,
         collective_coherence_ppm: session.collective_coherence.0,
     };
-    Ok(sessions(thoughts).into_iter().map(session).collect())
+    Ok(sessions.into_iter().map(session).collect())
 }
 
 /// The balances of the federation in a few numbers.

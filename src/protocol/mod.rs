@@ -55,7 +55,7 @@ use self::{
 use crate::{
     ledger::types::{Millis, Seq},
     log::{
-        NodeId, Segment, Verified,
+        NodeId, Segment, SegmentFault, Verified,
         books::{Books, Record},
     },
 };
@@ -223,6 +223,10 @@ impl Federation {
                 for finding in findings {
                     match finding {
                         Finding::Fork(author) => self.forked(author, out),
+                        Finding::Unsigned(fault) => {
+                            let why = SegmentRefusal::Wrong(SegmentFault::Signature(fault));
+                            self.wrong(now, link, why, out);
+                        }
                         Finding::Nothing => {}
                     }
                 }

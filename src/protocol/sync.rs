@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ledger::types::{Millis, Seq},
-    log::{FederationId, Head, NodeId, Segment, Verified},
+    log::{FederationId, Head, NodeId, Segment, Verified, identity::BadSignature},
 };
 
 /// For how long changed heads are gathered before they are sent.
@@ -76,6 +76,8 @@ pub struct Told {
 pub enum Finding {
     /// Two signed heads at one seq.
     Fork(NodeId),
+    /// A head that its author did not sign.
+    Unsigned(BadSignature),
     /// Nothing that anyone else needs to know.
     Nothing,
 }
@@ -167,6 +169,17 @@ impl Sync {
         out: &mut Vec<Effect>,
     ) -> Finding {
         let head = report.head;
+        let have = authors.get(head.author).map(|ours| (ours.book.seq(), ours.book.hash, ours.forked));
+        let is_news = have.is_none_or(|(seq, hash, forked)| {
+            !forked && (head.seq > seq || (head.seq == seq && head.hash != hash))
+        });
+        // Heads that say nothing new are most of them, and need no look at their signatures.
+        if is_news
+            && !self.asked.contains_key(&head.author)
+            && let Err(fault) = head.verify(federation)
+        {
+            return Finding::Unsigned(fault);
+        }
         let Some(peer) = self.links.get_mut(&told.link) else {
             return Finding::Nothing;
         };
@@ -188,7 +201,7 @@ impl Sync {
             return Finding::Nothing;
         }
         if head.hash != ours.book.hash {
-            // Only a signature makes it a fork; without one it is noise.
+            // Only a signature makes it a fork.
             let signed = head.verify(federation).is_ok();
             return if signed { Finding::Fork(head.author) } else { Finding::Nothing };
         }

@@ -1,8 +1,13 @@
 //! What a federation promises, each promise over many seeds.
 
 use cogmesh::{
-    ledger::{Verdict, types::Seq},
+    ledger::{
+        Verdict,
+        types::{MicroAtp, Seq},
+    },
+    log::{Hash, Head, Signature},
     protocol::{
+        frame::{BalanceFrame, HeadReport},
         input::{Answer, Event, Ticket},
         refusal::RefusalCode,
     },
@@ -227,6 +232,25 @@ fn a_clone_is_refused_while_the_first_one_answers() {
         .iter()
         .any(|event| matches!(event, Event::Refused { refusal, .. } if refusal.code == RefusalCode::Clone));
     assert!(refused);
+}
+
+#[test]
+fn who_tells_heads_that_nobody_signed_is_refused_for_a_while_and_the_others_go_on() {
+    let mut world = trio(6);
+    world.start_all(10);
+    world.run_until(3_000, "meshed", |world| world.is_meshed(&[0, 1, 2]));
+    let head = Head { author: world.id(1), seq: Seq(99), hash: Hash([1; 32]), signature: Signature([2; 64]) };
+    let report = HeadReport { head, balance: MicroAtp::from_atp(1_000_000), digest: [3; 32] };
+    for _ in 0..3 {
+        world.forge(1, 0, &BalanceFrame::Heads(vec![report]));
+    }
+    world.run_until(1_000, "thor has to go", |world| world.verified(0).len() == 1);
+    let refused = |event: &&Event| matches!(event, Event::SegmentRefused { .. });
+    assert_eq!(world.nodes[0].events.iter().filter(refused).count(), 3, "each is counted");
+    world.run_for(30_000);
+    assert!(world.is_meshed(&[0, 2]) && !world.is_meshed(&[0, 1]), "refused for a minute");
+    assert_eq!(world.book(0, 1).unwrap().seq(), Seq(0), "and nothing of it is believed");
+    world.run_until(120_000, "taken in again", |world| world.is_meshed(&[0, 1, 2]));
 }
 
 #[test]

@@ -313,6 +313,12 @@ impl World {
         })
     }
 
+    /// Sends a frame of the hostile node's making over its link to another.
+    pub(crate) fn forge(&mut self, from: usize, to: usize, frame: &BalanceFrame) {
+        let link = self.verified(from)[&self.id(to)];
+        self.send(link, |link| balance(link, frame));
+    }
+
     /// How many connections are open between those two.
     pub(crate) fn connections(&self, one: usize, other: usize) -> usize {
         let joins = |end: &&End| {
