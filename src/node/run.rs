@@ -102,8 +102,8 @@ impl Loop {
             // While the disk is behind, nothing is taken in but its own news: the queues fill, and back-pressure
             // reaches the senders.
             let open = turn.unsent.is_empty();
+            // Not biased: whichever source is busy, the others and the timer get their turns.
             tokio::select! {
-                biased;
                 commit = sources.commits.recv() => match commit {
                     Some(Ok(committed)) => self.committed(&mut turn, &committed),
                     Some(Err(error)) => break Err(RunError::Store { why: describe(&error) }),
@@ -248,7 +248,7 @@ impl Loop {
         sources.wishes.close();
         let deadline = Instant::now() + DRAIN_MAX;
         if result.is_ok() {
-            while !turn.unsent.is_empty() || self.federation.view(self.clock.now()).waiting > 0 {
+            while !turn.unsent.is_empty() || self.federation.waiting() > 0 {
                 match timeout_at(deadline, sources.commits.recv()).await {
                     Ok(Some(Ok(committed))) => self.committed(&mut turn, &committed),
                     Ok(Some(Err(_)) | None) | Err(_) => break,

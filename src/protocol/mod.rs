@@ -157,6 +157,12 @@ impl Federation {
         .min()
     }
 
+    /// How many of our own entries wait for the disk.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.own.waiting()
+    }
+
     /// A snapshot. Accounts are shared, not copied.
     #[must_use]
     pub fn view(&self, now: Now) -> View {
@@ -185,7 +191,7 @@ impl Federation {
         View {
             peers: verified.chain(seen).collect(),
             authors: authors.collect(),
-            waiting: self.own.waiting(),
+            waiting: self.waiting(),
         }
     }
 
