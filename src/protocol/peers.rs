@@ -1,30 +1,23 @@
 //! Peers: which connection counts. Both sides may dial; of two links between the same nodes one stays; a dialler counts
-//! itself connected only once the other side has admitted it. Whom to dial when is in `dialling.rs`.
+//! itself connected only once the other side has admitted it. How that comes about is in `peers/joining.rs`; whom to dial
+//! when is in `dialling.rs`.
 //! Source: protocol.md, Connections.
+
+mod joining;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{
-    frame::{ControlFrame, Hello, Instance},
+    frame::{ControlFrame, Hello},
     guard::Guard,
     hello::Setup,
     input::{Effect, Ended, Event, LinkId, Method, Now, VerifiedPeer},
     refusal::{Refusal, RefusalCode},
 };
-use crate::{
-    ledger::types::Millis,
-    log::{
-        NodeId,
-        books::{KnownPeer, Record},
-    },
-};
+use crate::{ledger::types::Millis, log::NodeId};
 
 /// From TLS to admission.
 pub const HANDSHAKE_MAX: Millis = Millis(5_000);
-/// Links between two nodes that are younger than this at the second one's arrival were dialled at the same time.
-const SIMULTANEOUS_MAX: Millis = Millis(5_000);
-/// A link whose node answers no ping for so long is replaced by one to the same node's new process.
-const OLD_SILENT_MAX: Millis = Millis(1_000);
 /// Pings tell the clocks; whether a link lives, QUIC's keep-alive says.
 const PING_EVERY: Millis = Millis(5_000);
 /// Links to one node before it is admitted: a second is what two diallers need, more are somebody's game.
@@ -334,197 +327,6 @@ impl Peers {
         silent.into_iter().flat_map(|link| self.trust(context, link, out)).collect()
     }
 
-    /// The dialler said Hello.
-    fn greeted(
-        &mut self,
-        context: Context<'_>,
-        link: LinkId,
-        hello: Hello,
-        out: &mut Vec<Effect>,
-    ) -> Vec<Change> {
-        let Some(state) = self.links.get(&link) else {
-            return vec![];
-        };
-        let node = state.arrival.node;
-        let refusal = if node == context.setup.id() {
-            let ourselves = hello.instance == context.setup.instance;
-            Some(Refusal::plain(if ourselves { RefusalCode::Duplicate } else { RefusalCode::Clone }))
-        } else {
-            context.setup.check(node, &hello, &state.arrival.exporter).err()
-        };
-        if let Some(refusal) = refusal {
-            self.refuse(link, refusal, out);
-            return vec![];
-        }
-        match self.rival(context, link, node, hello.instance) {
-            Rival::None => {
-                if !self.admitted.contains_key(&node) && self.count() >= context.setup.peers_max {
-                    let about = format!("{} of {}", self.count(), context.setup.peers_max);
-                    self.refuse(link, Refusal::about(RefusalCode::TooManyPeers, about), out);
-                    return vec![];
-                }
-                self.admit(context, link, hello, out)
-            }
-            Rival::Stays => {
-                self.refuse(link, Refusal::plain(RefusalCode::Duplicate), out);
-                vec![]
-            }
-            Rival::Doubtful(old) => {
-                self.ping_number = self.ping_number.wrapping_add(1);
-                let ping = self.ping_number;
-                let frame = ControlFrame::Ping { number: ping, clock: context.now.wall };
-                out.push(Effect::Control { link: old, frame });
-                if let Some(state) = self.links.get_mut(&link) {
-                    let until = context.now.mono.plus(OLD_SILENT_MAX);
-                    state.stage = Stage::Doubted { hello: Box::new(hello), old, ping, until };
-                }
-                vec![]
-            }
-        }
-    }
-
-    /// Of two links between the same two processes, both nodes must keep the same one without talking about it.
-    /// The accepting side of the second decides: where both dialled at once, the one that the smaller id dialled stays.
-    fn rival(&self, context: Context<'_>, link: LinkId, node: NodeId, instance: Instance) -> Rival {
-        let we_are_smaller = context.setup.id() < node;
-        if let Some((old, state)) =
-            self.admitted.get(&node).and_then(|old| Some((*old, self.links.get(old)?)))
-        {
-            let Stage::Admitted(admitted) = &state.stage else {
-                return Rival::None;
-            };
-            if admitted.hello.instance != instance {
-                return Rival::Doubtful(old);
-            }
-            let young = context.now.mono.since(admitted.since) < SIMULTANEOUS_MAX;
-            return if state.arrival.side == Side::Dialler && young && we_are_smaller {
-                Rival::Stays
-            } else {
-                Rival::None
-            };
-        }
-        let we_ask = self.links.iter().any(|(id, other)| {
-            *id != link && other.arrival.node == node && matches!(other.stage, Stage::Asking)
-        });
-        if we_ask && we_are_smaller { Rival::Stays } else { Rival::None }
-    }
-
-    /// Takes a peer in that introduced itself well, and introduces ourselves.
-    fn admit(
-        &mut self,
-        context: Context<'_>,
-        link: LinkId,
-        hello: Hello,
-        out: &mut Vec<Effect>,
-    ) -> Vec<Change> {
-        let Some(state) = self.links.get(&link) else {
-            return vec![];
-        };
-        let ours = context.setup.hello(context.now, &state.arrival.exporter);
-        out.push(Effect::Control { link, frame: ControlFrame::Admitted(Box::new(ours)) });
-        self.establish(context, link, hello, out)
-    }
-
-    /// The accepting side took us in.
-    fn answered(
-        &mut self,
-        context: Context<'_>,
-        link: LinkId,
-        hello: Hello,
-        out: &mut Vec<Effect>,
-    ) -> Vec<Change> {
-        let Some(state) = self.links.get(&link) else {
-            return vec![];
-        };
-        match context.setup.check(state.arrival.node, &hello, &state.arrival.exporter) {
-            Ok(()) => self.establish(context, link, hello, out),
-            Err(refusal) => {
-                self.refuse(link, refusal, out);
-                vec![]
-            }
-        }
-    }
-
-    /// From now on that link counts, and no other to its node.
-    fn establish(
-        &mut self,
-        context: Context<'_>,
-        link: LinkId,
-        hello: Hello,
-        out: &mut Vec<Effect>,
-    ) -> Vec<Change> {
-        let now = context.now;
-        let Some(state) = self.links.get_mut(&link) else {
-            return vec![];
-        };
-        let (node, address, dialled) =
-            (state.arrival.node, state.arrival.address, state.arrival.side == Side::Dialler);
-        let name = hello.record.name().clone();
-        let known = remember(&hello, address, now);
-        let mut admitted =
-            Admitted { hello, since: now.mono, ping_at: now.mono.plus(PING_EVERY), clock_ahead_ms: 0 };
-        let clock = admitted.hello.clock;
-        admitted.heard_clock(now, clock);
-        state.stage = Stage::Admitted(Box::new(admitted));
-        let mut changes = vec![];
-        let before = self.admitted.insert(node, link);
-        let others: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(id, other)| {
-                **id != link && other.arrival.node == node && !matches!(other.stage, Stage::Closing)
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for other in others {
-            self.end(other, Refusal::plain(RefusalCode::Duplicate), out);
-        }
-        if let Some(before) = before {
-            changes.push(Change::Gone { link: before });
-            out.push(Effect::Event(Event::LinkReplaced { id: node }));
-        } else {
-            out.push(Effect::Event(Event::PeerVerified { id: node, name, address, dialled }));
-        }
-        out.push(Effect::Admit { link });
-        out.push(Effect::Store(vec![Record::Peer { id: node, peer: known }]));
-        changes.push(Change::Established { link, node });
-        changes
-    }
-
-    /// The old link's node answered: its key is live in two places.
-    fn is_alive(&mut self, old: LinkId, number: u64, out: &mut Vec<Effect>) -> Vec<Change> {
-        let doubted = self.links.iter().find(
-            |(_, link)| matches!(&link.stage, Stage::Doubted { old: o, ping, .. } if *o == old && *ping == number),
-        );
-        if let Some(link) = doubted.map(|(id, _)| *id) {
-            self.refuse(link, Refusal::plain(RefusalCode::Clone), out);
-        }
-        vec![]
-    }
-
-    /// An old link ended while a new one waited for it.
-    fn undoubt(&mut self, context: Context<'_>, old: LinkId, out: &mut Vec<Effect>) -> Vec<Change> {
-        let waits =
-            |link: &Link| matches!(&link.stage, Stage::Doubted { old: doubted, .. } if *doubted == old);
-        let waiting: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| waits(link)).map(|(id, _)| *id).collect();
-        waiting.into_iter().flat_map(|link| self.trust(context, link, out)).collect()
-    }
-
-    /// The old link was silent: its process is gone, and the new one takes its place.
-    fn trust(&mut self, context: Context<'_>, link: LinkId, out: &mut Vec<Effect>) -> Vec<Change> {
-        let Some(state) = self.links.get_mut(&link) else {
-            return vec![];
-        };
-        match std::mem::replace(&mut state.stage, Stage::Greeting) {
-            Stage::Doubted { hello, .. } => self.admit(context, link, *hello, out),
-            other @ (Stage::Greeting | Stage::Asking | Stage::Admitted(_) | Stage::Closing) => {
-                state.stage = other;
-                vec![]
-            }
-        }
-    }
-
     /// Ends a link with a reason that is told and counted.
     fn refuse(&mut self, link: LinkId, refusal: Refusal, out: &mut Vec<Effect>) {
         let id = self.links.get(&link).map(|state| state.arrival.node);
@@ -540,12 +342,6 @@ impl Peers {
             out.push(Effect::Close { link, refusal });
         }
     }
-}
-
-enum Rival {
-    None,
-    Stays,
-    Doubtful(LinkId),
 }
 
 /// A connection that ended, for whoever dials.
@@ -567,15 +363,4 @@ impl Admitted {
         let ours = i64::try_from(now.wall.0).unwrap_or(i64::MAX);
         self.clock_ahead_ms = theirs.saturating_sub(ours);
     }
-}
-
-/// Where to find that peer next time: where it was reached, then where it says it listens.
-fn remember(hello: &Hello, address: SocketAddr, now: Now) -> KnownPeer {
-    let mut addresses = vec![address];
-    for told in hello.record.addresses() {
-        if !addresses.contains(told) && addresses.len() < crate::log::books::ADDRESSES_MAX {
-            addresses.push(*told);
-        }
-    }
-    KnownPeer { name: hello.record.name().clone(), addresses, seen: now.wall }
 }
