@@ -123,11 +123,10 @@ async fn alive() -> Json<Value> {
     Json(json!({ "ok": true }))
 }
 
-/// The loop answers, so the store is open; and there is a socket.
+/// The loop answers, so the store is open; and the node has an account and a socket.
 async fn ready(State(handle): State<Handle>) -> Reply<Value> {
-    handle.view().await?;
-    match handle.listen().is_empty() {
-        false => Ok(Json(json!({ "ok": true }))),
-        true => Err(Fault::unavailable("not_listening", "the node does not listen yet")),
+    match views::is_ready(&handle).await? {
+        true => Ok(Json(json!({ "ok": true }))),
+        false => Err(Fault::unavailable("starting", "the node is not ready yet")),
     }
 }

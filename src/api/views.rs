@@ -33,6 +33,15 @@ pub async fn status(handle: &Handle) -> Result<json::Status, NodeGone> {
     })
 }
 
+/// Whether the node listens and has an account: not before a new node's genesis entry is stored.
+///
+/// # Errors
+/// Where it stops meanwhile.
+pub async fn is_ready(handle: &Handle) -> Result<bool, NodeGone> {
+    let view = handle.view().await?;
+    Ok(view.authors.contains_key(&handle.about().id) && !handle.listen().is_empty())
+}
+
 /// What the node says of itself.
 #[must_use]
 pub fn node(handle: &Handle) -> json::Node {

@@ -12,7 +12,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -25,12 +25,15 @@ use super::{
     show::{Form, escaped},
 };
 use crate::{
-    api::{self, Api},
+    api::{self, Api, views},
     node::{self, Handle, hardware::Machine},
 };
 
 /// How long a node may take to stop. With what the runtime needs afterwards it stays below the 2 s of the specification.
 const STOP_MAX: Duration = Duration::from_millis(1_800);
+/// How long the ready line waits for the genesis entry, and how often it looks.
+const LOG_BEGUN_MAX: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long the last log lines may take.
 const LAST_LINES_MAX: Duration = Duration::from_millis(50);
 
@@ -69,14 +72,33 @@ pub async fn run(args: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) ->
             return Err(error.into());
         }
     };
-    tell_ready(&handle, run.log_format, &mut out)?;
+    let told = tokio::select! {
+        () = log_begun(&handle) => tell_ready(&handle, run.log_format, &mut out),
+        () = signals.next() => return stop(handle, api, &mut signals).await,
+    };
     let user = run.interactive.then_some(&mut out);
-    let ran = until_asked(&handle, &mut signals, user).await;
+    // Who wants to be told and can't be does not want the node.
+    let ran = match told {
+        Ok(()) => until_asked(&handle, &mut signals, user).await,
+        Err(error) => Err(error),
+    };
     let stopped = stop(handle, api, &mut signals).await;
     // The events end with the last handle; what is told by then is told.
     let _late = timeout(LAST_LINES_MAX, telling).await;
     ran?;
     stopped
+}
+
+/// Waits until a new node's genesis entry is stored: whoever is told that it is ready finds its account. A disk that takes
+/// longer than usual holds nothing else up.
+async fn log_begun(handle: &Handle) {
+    let begun = async {
+        while views::is_ready(handle).await == Ok(false) {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    // What is wrong with the disk, the node says itself.
+    let _late = timeout(LOG_BEGUN_MAX, begun).await;
 }
 
 /// Ends well where somebody asked, and with the reason where the node ended by itself.

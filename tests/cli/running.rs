@@ -208,6 +208,42 @@ fn the_socket_is_private_and_a_dead_nodes_socket_is_replaced() {
 }
 
 #[test]
+fn the_socket_speaks_http_and_says_no_with_a_code() {
+    let node = Node::start(&[]);
+    let json = Some("application/json");
+    let long = format!(r#"{{"content":"{}"}}"#, "a".repeat(17_000));
+    for (request, kind, body, status, code) in [
+        ("GET /v1/nothing", None, "", 404, "no_such_path"),
+        ("DELETE /v1/peers", None, "", 405, "method_not_allowed"),
+        ("GET /v1/thoughts?colour=red", None, "", 400, "bad_query"),
+        ("GET /v1/thoughts?limit=0", None, "", 400, "bad_limit"),
+        ("GET /v1/thoughts?author=nobody", None, "", 404, "author_unknown"),
+        ("GET /v1/explain?seq=7", None, "", 404, "entry_unknown"),
+        ("POST /v1/thoughts", None, r#"{"content":"x"}"#, 415, "not_json"),
+        ("POST /v1/thoughts", Some("text/plain"), r#"{"content":"x"}"#, 415, "not_json"),
+        ("POST /v1/thoughts", json, r#"{"content":5}"#, 400, "bad_request"),
+        ("POST /v1/thoughts", json, r#"{"content":"x","colour":"red"}"#, 400, "bad_request"),
+        ("POST /v1/thoughts", json, r#"{"content":""}"#, 400, "content_empty"),
+        ("POST /v1/thoughts", json, r#"{"content":"x","mode":"shouting"}"#, 400, "bad_mode"),
+        ("POST /v1/thoughts", json, r#"{"content":"x","key":""}"#, 400, "bad_key"),
+        ("POST /v1/thoughts", json, &long, 413, "content_too_long"),
+    ] {
+        let (found, answer) = node.http(request, kind, body);
+        assert_eq!((found, answer["error"]["code"].as_str()), (status, Some(code)), "{request}: {answer}");
+        assert!(answer["error"]["message"].is_string(), "{answer}");
+    }
+    for path in ["/healthz", "/readyz", "/v1/status", "/v1/economics"] {
+        assert_eq!(node.http(&format!("GET {path}"), None, "").0, 200, "{path}");
+    }
+    assert_eq!(node.lines(&["authors"])[0]["seq"].as_u64(), Some(0), "nothing was recorded");
+    let (status, answer) = node.http("POST /v1/thoughts", json, &format!(r#"{{"content":"{QUALITY}"}}"#));
+    assert_eq!(
+        (status, answer["verdict"].as_str(), answer["seq"].as_u64()),
+        (200, Some("accepted"), Some(1))
+    );
+}
+
+#[test]
 fn a_second_node_on_the_same_directory_is_refused() {
     let node = Node::start(&[]);
     let second = node.ask(&["start", "--no-mdns"]);
