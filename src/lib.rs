@@ -1,7 +1,9 @@
 //! cogmesh: nodes that share scored thoughts, where every node computes every balance itself from signed logs.
 //!
-//! The rooms in reading order. Imports point one way: a room may use those above it (`tests/house.rs` keeps the table).
-//! The first three decide and do no I/O: time and messages are passed in, effects come out.
+//! The rooms, in reading order: [`ledger`] (what an entry is worth), [`log`] (who said what), [`protocol`] (what a node does
+//! with what it hears), [`store`], [`net`], [`monitor`], [`node`], [`api`], [`cli`]. Imports point one way: a room may use
+//! those before it (`tests/house.rs` keeps the table). The first three decide and do no I/O: time and messages are passed
+//! in, effects come out.
 
 pub mod api;
 pub mod cli;

@@ -188,11 +188,7 @@ impl Federation {
             };
             (id, view)
         });
-        View {
-            peers: verified.chain(seen).collect(),
-            authors: authors.collect(),
-            waiting: self.waiting(),
-        }
+        View { peers: verified.chain(seen).collect(), authors: authors.collect(), waiting: self.waiting() }
     }
 
     fn stored(&mut self, now: Now, through: Seq, out: &mut Vec<Effect>) {

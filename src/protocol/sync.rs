@@ -117,7 +117,7 @@ impl Sync {
         }
     }
 
-    /// An author's log grew: its head is told to everyone within [`GATHER`].
+    /// An author's log grew: its head is told to everyone within 50 ms.
     pub fn grew(&mut self, mono: Millis, author: NodeId) {
         self.changed.insert(author);
         self.flush_at.get_or_insert_with(|| mono.plus(GATHER));
