@@ -1,6 +1,11 @@
 //! The log of a running node: each event as a line. What came from others is escaped.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -8,22 +13,62 @@ use super::show::escaped;
 use crate::{
     ledger::{fold::Verdict, types::Millis},
     log::{NodeId, NodeName},
+    monitor::counter_of,
     protocol::{
         input::{Address, Ended, EntryEvent, Event},
         refusal::{Blame, Refusal},
     },
 };
 
+/// Most lines of one kind within [`WINDOW`]. Strangers can cause most kinds as often as they like, and a full disk is
+/// worse than a line that is missing; the counters have all of them.
+const LINES_PER_KIND_MAX: u64 = 200;
+/// The window in which they are counted.
+const WINDOW: Duration = Duration::from_secs(10);
+
 /// Writes a line for each event until the node is gone.
 pub async fn tell(mut events: Receiver<Arc<Event>>) {
+    let mut quota = Quota { since: Instant::now(), written: BTreeMap::new() };
     loop {
         match events.recv().await {
-            Ok(event) => line(&event),
+            Ok(event) => {
+                if quota.allows(&event, Instant::now()) {
+                    line(&event);
+                }
+            }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "the log could not keep up and misses events");
             }
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+/// How many lines of each kind were written in the current window.
+struct Quota {
+    since: Instant,
+    written: BTreeMap<String, u64>,
+}
+
+impl Quota {
+    /// Whether one more line of that kind may be written. Where a window ends that had too many, says so.
+    fn allows(&mut self, event: &Event, now: Instant) -> bool {
+        if now.duration_since(self.since) >= WINDOW {
+            for (kind, count) in std::mem::take(&mut self.written) {
+                let left_out = count.saturating_sub(LINES_PER_KIND_MAX);
+                if left_out > 0 {
+                    tracing::warn!(
+                        kind,
+                        left_out,
+                        "too many events of a kind; the counters have all of them"
+                    );
+                }
+            }
+            self.since = now;
+        }
+        let count = self.written.entry(counter_of(event)).or_default();
+        *count = count.saturating_add(1);
+        *count <= LINES_PER_KIND_MAX
     }
 }
 
@@ -128,5 +173,24 @@ fn ended(why: &Ended) -> String {
         Ended::Closed => "closed by this node".to_owned(),
         Ended::Refused(refusal) => escaped(&refusal.to_string()),
         Ended::Broke(what) => escaped(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_one_kind_is_cut_and_leaves_the_other_kinds_alone() {
+        let start = Instant::now();
+        let mut quota = Quota { since: start, written: BTreeMap::new() };
+        let failed = Event::HandshakeFailed {
+            address: SocketAddr::from(([10, 0, 0, 1], 1)),
+            why: "no TLS".to_owned(),
+        };
+        let written = (0..10_000).filter(|_| quota.allows(&failed, start)).count();
+        assert_eq!(written, 200);
+        assert!(quota.allows(&Event::Trouble { what: "multicast".to_owned() }, start));
+        assert!(quota.allows(&failed, start + WINDOW), "a new window");
     }
 }

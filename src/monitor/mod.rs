@@ -87,7 +87,8 @@ impl State {
 }
 
 /// The counter that an event moves. Names are made of our own words only, so their number is bounded.
-fn counter_of(event: &Event) -> String {
+#[must_use]
+pub fn counter_of(event: &Event) -> String {
     match event {
         Event::Entry(entry) => {
             let whose = if entry.own { "own" } else { "others" };
