@@ -199,8 +199,13 @@ impl Peers {
         }
         changes.extend(self.undoubt(context, link, out));
         let replaced = self.admitted.contains_key(&state.arrival.node);
+        // A refusal that we caused, that concerns a link which another one replaced, or that is a goodbye, is none.
         let ours = matches!(state.stage, Stage::Closing);
-        if let (Ended::Refused(refusal), false) = (&why, ours || replaced) {
+        if let Ended::Refused(refusal) = &why
+            && !ours
+            && !replaced
+            && !matches!(refusal.code, RefusalCode::Duplicate | RefusalCode::Stopping)
+        {
             out.push(Effect::Event(Event::RefusedBy { id: state.arrival.node, refusal: refusal.clone() }));
         }
         if counted {
