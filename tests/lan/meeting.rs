@@ -88,6 +88,31 @@ fn hosts_with_a_second_lan_and_a_container_bridge_meet_over_one_connection_a_pai
 }
 
 #[test]
+fn nodes_that_are_told_one_interface_meet_on_that_one_only() {
+    let Some(lab) = Lab::start(&["--hosts", "legion,thor,sprout", "--second-interface", "--ipv4-only"])
+    else {
+        return;
+    };
+    let on_second = |host: &str| lab.node_in(host, &lab.dir().join(host), &["--interface", "eth1"]);
+    let nodes: Vec<Node> = TRIO.iter().map(|host| on_second(host)).collect();
+    meet(&lab, &nodes);
+    for node in &nodes {
+        let status = node.get("/v1/status").unwrap();
+        for peer in status["peers"].as_array().unwrap() {
+            assert!(peer["address"].as_str().unwrap().starts_with("10.78.0."), "{status}");
+        }
+    }
+    let unused = lab.dir().join("unused");
+    let wrong = lab.run(
+        "legion",
+        super::lab::cogmesh(),
+        &["start", "--data-dir", unused.to_str().unwrap(), "--interface", "eth9"],
+    );
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(!wrong.status.success() && said.contains("eth9") && said.contains("hint:"), "{said}");
+}
+
+#[test]
 fn nodes_without_any_ipv4_address_meet_over_link_local_ipv6() {
     let Some(lab) = Lab::start(&["--hosts", "legion,thor,sprout", "--ipv6-only"]) else {
         return;
