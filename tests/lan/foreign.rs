@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::lab::{Lab, Node, beside, foreign_python, skip, wait_until};
+use super::lab::{Lab, Node, beside, foreign_python, installed, skip, wait_until};
 
 fn stranger(lab: &Lab, host: &str, words: &[&str]) -> Option<Value> {
     let python = foreign_python()?;
@@ -108,9 +108,4 @@ fn a_foreign_quic_client_gets_no_further_than_it_may_and_harms_nobody() {
     assert_eq!(legion.verified(), ["thor"], "without harm to the others");
     assert!(legion.started.elapsed() > Duration::from_secs(5));
     assert!(std::fs::exists(format!("/proc/{}", legion.pid())).unwrap());
-}
-
-fn installed(tool: &str) -> bool {
-    let folders = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    folders.split(':').any(|folder| std::path::Path::new(folder).join(tool).exists())
 }

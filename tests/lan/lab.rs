@@ -31,6 +31,10 @@ pub(crate) fn skip(why: &str) {
 impl Lab {
     /// Starts a LAN with those options of `scripts/lan-lab`; `None` where this system can't have one, which is said.
     pub(crate) fn start(options: &[&str]) -> Option<Self> {
+        if !installed("nsenter") {
+            skip("nsenter is missing; install util-linux");
+            return None;
+        }
         let script = lan_lab();
         let mut holder = Command::new(&script)
             .args(options)
@@ -249,6 +253,12 @@ pub(crate) fn foreign_python() -> Option<PathBuf> {
 /// A program of this folder.
 pub(crate) fn beside(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lan").join(name)
+}
+
+/// Whether a program is where Debian keeps programs.
+pub(crate) fn installed(tool: &str) -> bool {
+    let folders = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    folders.split(':').any(|folder| Path::new(folder).join(tool).exists())
 }
 
 fn lan_lab() -> PathBuf {

@@ -1,6 +1,6 @@
 //! The lab itself: what it promises to those who test with it.
 
-use super::lab::Lab;
+use super::lab::{Lab, installed, skip};
 
 fn received(lab: &Lab, from: &str, to: &str, count: u32) -> u32 {
     let count = count.to_string();
@@ -16,6 +16,9 @@ fn a_lab_cuts_splits_drops_and_delays_and_reaches_nothing_outside() {
     else {
         return;
     };
+    if !installed("ping") {
+        return skip("ping is missing; install iputils-ping");
+    }
     let (thor, sprout) = ("10.77.0.2", "10.77.0.3");
     assert_eq!(received(&lab, "legion", thor, 3), 3);
     assert_eq!(received(&lab, "legion", "10.78.0.2", 3), 3, "over the second interface");
