@@ -181,9 +181,10 @@ impl Dialling {
 
     /// A link counts: the places of its node are in order.
     pub fn established(&mut self, node: NodeId, address: SocketAddr) {
-        let at = Address::Socket(address);
-        let known = self.places.entry(Place::Node(node)).or_default();
-        known.learn(vec![at]);
+        let place = Place::Node(node);
+        if self.places.contains_key(&place) || self.make_room() {
+            self.places.entry(place).or_default().learn(vec![Address::Socket(address)]);
+        }
         for known in self.of(node) {
             known.failures = 0;
             known.last_fault = None;

@@ -224,7 +224,7 @@ impl Federation {
                 let findings = self.sync.heads(told, &reports, &federation, &mut self.authors, out);
                 for finding in findings {
                     match finding {
-                        Finding::Fork(author) => self.forked(author, out),
+                        Finding::Fork(author) => self.forked(now, author, out),
                         Finding::Unsigned(fault) => {
                             let why = SegmentRefusal::Wrong(SegmentFault::Signature(fault));
                             self.wrong(now, link, why, out);
@@ -255,10 +255,10 @@ impl Federation {
             Admission::Known => self.sync.took(told, author, last, &self.authors, out),
             Admission::Gap { .. } => self.sync.gap(told, author, last, &self.authors, out),
             Admission::Held { ahead } => {
-                self.sync.hold(now.mono, author);
+                self.sync.hold(now.mono, author, &self.authors, out);
                 out.push(Effect::Event(Event::ClockSkew { author, ahead }));
             }
-            Admission::Fork { .. } => self.forked(author, out),
+            Admission::Fork { .. } => self.forked(now, author, out),
             Admission::Refused(why) => self.wrong(now, link, why, out),
         }
     }
@@ -278,7 +278,7 @@ impl Federation {
         }
     }
 
-    fn forked(&mut self, author: NodeId, out: &mut Vec<Effect>) {
+    fn forked(&mut self, now: Now, author: NodeId, out: &mut Vec<Effect>) {
         let Some(known) = self.authors.get_mut(author) else {
             return;
         };
@@ -287,7 +287,7 @@ impl Federation {
         }
         known.forked = true;
         let seq = known.book.seq();
-        self.sync.drop_author(author);
+        self.sync.drop_author(now.mono, author, &self.authors, out);
         out.push(Effect::Event(Event::ForkSeen { author, seq }));
     }
 

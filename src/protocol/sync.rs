@@ -51,6 +51,10 @@ struct Link {
     holds: BTreeMap<NodeId, Seq>,
     /// Authors whose entries were asked for here and did not come: others are asked first.
     silent: BTreeSet<NodeId>,
+    /// Authors whose entries are asked for here; at most [`WANTS_PER_LINK_MAX`].
+    wanted: BTreeSet<NodeId>,
+    /// Authors whose entries are to be asked for here when there is room.
+    backlog: BTreeSet<NodeId>,
     serving: BTreeSet<NodeId>,
     queued: VecDeque<(NodeId, Seq)>,
     resend_at: Option<Millis>,
@@ -96,6 +100,8 @@ impl Sync {
             node,
             holds: BTreeMap::new(),
             silent: BTreeSet::new(),
+            wanted: BTreeSet::new(),
+            backlog: BTreeSet::new(),
             serving: BTreeSet::new(),
             queued: VecDeque::new(),
             resend_at: None,
@@ -271,7 +277,7 @@ impl Sync {
         asked.heard = mono;
         let target = self.links.get(&asked.link).and_then(|peer| peer.holds.get(&author)).copied();
         if target.is_none_or(|target| authors.seq(author) >= Some(target)) {
-            self.asked.remove(&author);
+            self.unask(mono, author, authors, out);
             self.ask_someone(mono, author, authors, out);
         }
     }
@@ -287,15 +293,15 @@ impl Sync {
     }
 
     /// An author's entries lie too far ahead of our clock: asks again later, and not before.
-    pub fn hold(&mut self, mono: Millis, author: NodeId) {
-        self.asked.remove(&author);
+    pub fn hold(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         self.held.insert(author, mono.plus(HELD));
+        self.unask(mono, author, authors, out);
     }
 
     /// An author's log is taken no further: it is neither asked for nor held.
-    pub fn drop_author(&mut self, author: NodeId) {
-        self.asked.remove(&author);
+    pub fn drop_author(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         self.held.remove(&author);
+        self.unask(mono, author, authors, out);
     }
 
     /// Whether a peer holds entries of that author that we lack.
@@ -339,14 +345,28 @@ impl Sync {
         for author in &due {
             // Whoever said it had more and then sent nothing comes last, so that a liar can't stand between us and a
             // peer that has it.
-            let silent = self.asked.remove(author).and_then(|asked| self.links.get_mut(&asked.link));
-            if let Some(silent) = silent {
+            let link = self.asked.get(author).map(|asked| asked.link);
+            if let Some(silent) = link.and_then(|link| self.links.get_mut(&link)) {
                 silent.silent.insert(*author);
             }
+            self.unask(mono, *author, authors, out);
         }
         for author in due.into_iter().chain(held) {
             self.held.remove(&author);
             self.ask_someone(mono, author, authors, out);
+        }
+    }
+
+    /// A want is over, however it ended: there is room for one from the backlog.
+    fn unask(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
+        let Some(Asked { link, .. }) = self.asked.remove(&author) else { return };
+        let Some(peer) = self.links.get_mut(&link) else { return };
+        peer.wanted.remove(&author);
+        while let Some(next) = peer.backlog.pop_first() {
+            let is_ahead = peer.holds.get(&next).copied() > authors.seq(next);
+            if is_ahead && !self.asked.contains_key(&next) {
+                return self.ask(Told { mono, link }, next, authors, out);
+            }
         }
     }
 
@@ -367,13 +387,13 @@ impl Sync {
         if forked || self.asked.contains_key(&author) || self.held.contains_key(&author) {
             return;
         }
-        let Some(peer) = self.links.get(&link) else { return };
-        let out_already = self.asked.values().filter(|asked| asked.link == link).count();
-        if out_already >= WANTS_PER_LINK_MAX {
-            // Comes up again as a held author: asked for when others are done.
-            self.held.insert(author, mono.plus(RESEND));
+        let Some(peer) = self.links.get_mut(&link) else { return };
+        if peer.wanted.len() >= WANTS_PER_LINK_MAX {
+            // No more than the authors that the peer told of, which are bounded.
+            peer.backlog.insert(author);
             return;
         }
+        peer.wanted.insert(author);
         self.asked.insert(author, Asked { link, heard: mono });
         let frame = BalanceFrame::Want { author, from: authors.missing_from(author) };
         out.push(Effect::Balance { link, frame });

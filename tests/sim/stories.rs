@@ -235,6 +235,26 @@ fn a_clone_is_refused_while_the_first_one_answers() {
 }
 
 #[test]
+fn a_newcomer_gets_more_logs_than_it_may_ask_for_at_once() {
+    let mut world = World::new(8);
+    let hub = world.add("hub");
+    world.start(hub);
+    for number in 0..90 {
+        let node = world.add(&format!("node-{number}"));
+        world.start(node);
+        world.hint(node, hub);
+    }
+    world.run_until(30_000, "the hub has all logs", |world| world.view(hub).authors.len() == 91);
+    let newcomer = world.add("newcomer");
+    world.start(newcomer);
+    world.hint(newcomer, hub);
+    // 64 wants at a time, of which the hub serves four at a time.
+    let taken =
+        world.run_until(30_000, "so has the newcomer", |world| world.view(newcomer).authors.len() == 92);
+    assert!(taken < 5_000, "no want had to be repeated: {taken} ms");
+}
+
+#[test]
 fn who_tells_heads_that_nobody_signed_is_refused_for_a_while_and_the_others_go_on() {
     let mut world = trio(6);
     world.start_all(10);

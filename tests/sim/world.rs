@@ -142,7 +142,7 @@ impl World {
             nonce,
             instance: Instance(0),
             addresses: vec![],
-            peers_max: 64,
+            peers_max: 256,
         };
         self.nodes.push(Node {
             setup,
