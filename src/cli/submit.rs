@@ -59,7 +59,7 @@ pub fn text(submitted: &Submitted) -> String {
         return format!("{reason}\nnothing was recorded\n");
     }
     let state = match submitted.recorded {
-        true => format!("entry {}, sent to {} peers", submitted.seq, submitted.peers_sent),
+        true => format!("entry {}, sent to {}", submitted.seq, peers(submitted.peers_sent)),
         false => "dry run: nothing was recorded".to_owned(),
     };
     let numbers = fields(&[
@@ -69,6 +69,10 @@ pub fn text(submitted: &Submitted) -> String {
         ("trust", ratio(submitted.trust_ppm)),
     ]);
     format!("{reason}\n{state}\n{numbers}")
+}
+
+fn peers(count: u32) -> String {
+    if count == 1 { "1 peer".to_owned() } else { format!("{count} peers") }
 }
 
 /// The text on standard input, without the line break at its end.
