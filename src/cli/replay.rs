@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Deserialize;
 
+use super::exit::Failure;
 use crate::ledger::{
     Account, Facts, Outcome, Policy, Verdict, fold, measure,
     types::{Level, Millis},
@@ -63,7 +64,10 @@ pub fn read_policy(path: &Path) -> anyhow::Result<Policy> {
     let shown = path.display();
     let text =
         std::fs::read_to_string(path).with_context(|| format!("can't read the policy file `{shown}`"))?;
-    Policy::from_toml(&text).with_context(|| format!("the policy file `{shown}` can't be used"))
+    Policy::from_toml(&text).map_err(|error| {
+        let hint = "the rules and their ranges are told in `docs/ledger.md`; keys that are left out keep their defaults";
+        Failure::usage(format!("the policy file `{shown}` can't be used: {error}")).hint(hint).into()
+    })
 }
 
 /// Folds every line of `input` and writes its row to `out`.
@@ -75,8 +79,10 @@ pub fn replay(mut input: impl BufRead, mut out: impl Write, policy: &Policy) -> 
     let mut line = vec![];
     for number in 1_u64.. {
         line.clear();
-        let read =
-            (&mut input).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line).context("can't read")?;
+        let read = (&mut input)
+            .take(LINE_BYTES_MAX + 1)
+            .read_until(b'\n', &mut line)
+            .context("can't read the thoughts")?;
         if read == 0 {
             break;
         }

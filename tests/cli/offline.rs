@@ -128,8 +128,8 @@ fn a_policy_file_that_is_wrong_is_refused_with_the_key() {
     fs::write(&policy, "rate_bas = 100\n").unwrap();
     assert_fails(
         &start(dir.path(), &["--policy", policy.to_str().unwrap()]),
-        1,
-        &["policy.toml", "rate_bas"],
+        2,
+        &["policy.toml", "rate_bas", "hint: ", "docs/ledger.md"],
     );
 }
 
