@@ -1,13 +1,18 @@
 //! What can be typed. The words here are the help: one sentence an option, and why where it is not plain.
 
 use std::{
+    env,
     ffi::{OsStr, OsString},
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use clap::{
+    ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::BoolishValueParser,
+    error::{ContextKind, ContextValue},
+};
 use serde::Deserialize;
 
 use super::{demo::DemoArgs, exit::Exit, options, replay::ReplayArgs, show::escaped_lines};
@@ -16,6 +21,11 @@ use crate::{
     log::{FederationName, Hardware, Mode, NodeName, SessionName},
     node::PeerOption,
 };
+
+/// What the variables of our options start with.
+const VARIABLE_START: &str = "COGMESH_";
+/// Set by `scripts/netns-run` around tests.
+const VARIABLE_OF_TESTS: &str = "COGMESH_NETNS";
 
 /// Nodes of one LAN find each other, share scored thoughts, and compute every balance themselves from signed logs.
 ///
@@ -191,18 +201,60 @@ pub struct ExplainArgs {
 /// # Errors
 /// The exit code; everything that is to be said has been said.
 pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
-    Cli::try_parse_from(with_start(typed.into_iter().collect())).map_err(|error| {
+    let words = with_start(typed.into_iter().collect());
+    Cli::try_parse_from(&words).map_err(|error| {
         if error.use_stderr() {
             // What was typed stands in the message, and may hold anything.
             let text = escaped_lines(error.render().to_string().trim_end());
+            let hint = hint_of_environment(&error, &words).unwrap_or_default();
             // Where standard error is gone, the exit code has to do.
-            let _unheard = writeln!(io::stderr().lock(), "{text}");
+            let _unheard = writeln!(io::stderr().lock(), "{text}{hint}");
             return Exit::Usage.into();
         }
         // Help for a reader that has seen enough is no failure.
         let _unread = error.print();
         Exit::Done.into()
     })
+}
+
+/// Which variable a refused value stands in, where it was not typed: the message names the option only.
+fn hint_of_environment(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return None };
+    let option = shown.split([' ', '=', '[']).next()?;
+    let is_typed = |word: &OsString| {
+        let word = word.to_string_lossy();
+        word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if words.iter().any(is_typed) {
+        return None;
+    }
+    let variable =
+        options_in_environment().find(|(long, _)| option.strip_prefix("--") == Some(long.as_str()))?.1;
+    env::var_os(&variable)?;
+    Some(format!("\n\nhint: the value stands in the environment variable `{variable}`"))
+}
+
+/// Variables of the environment that look like options of ours and are none, sorted. They are no error, unlike unknown
+/// keys of the file: supervisors put variables named after their services (`COGMESH_SERVICE_HOST`) there unasked.
+#[must_use]
+pub fn unknown_in_environment() -> Vec<String> {
+    let known: Vec<String> = options_in_environment().map(|(_, variable)| variable).collect();
+    let names = env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let mut unknown: Vec<String> = names
+        .filter(|name| name.starts_with(VARIABLE_START) && name != VARIABLE_OF_TESTS && !known.contains(name))
+        .collect();
+    unknown.sort_unstable();
+    unknown
+}
+
+/// Options of every command and of `start` that can stand in the environment: without dashes, and as variables.
+fn options_in_environment() -> impl Iterator<Item = (String, String)> {
+    let start = StartArgs::augment_args(Common::augment_args(clap::Command::new("start")));
+    let pairs: Vec<_> = start
+        .get_arguments()
+        .filter_map(|arg| Some((arg.get_long()?.to_owned(), arg.get_env()?.to_string_lossy().into_owned())))
+        .collect();
+    pairs.into_iter()
 }
 
 /// Puts `start` in where no command is named: options of every command may stand before it.

@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Out,
-    args::{LogFormat, StartArgs},
+    args::{self, LogFormat, StartArgs},
     config,
     exit::{Exit, Failure},
     interactive, log_lines,
@@ -49,13 +49,19 @@ struct Ready {
 ///
 /// # Errors
 /// Where what was asked for can't be meant, or the node can't start, fails, or does not stop in time.
-pub async fn run(args: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) -> anyhow::Result<ExitCode> {
+pub async fn run(typed: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) -> anyhow::Result<ExitCode> {
     let machine = Machine::find(Path::new("/"));
-    let run = config::resolve(args, data_dir, &machine, &config::host())?;
+    let run = config::resolve(typed, data_dir, &machine, &config::host())?;
     log_to_stderr(run.log_format, verbose)?;
     // Before a key and a store are made in a place where the node can't run.
     api::socket::path_in(data_dir)?;
     tell_machine(&machine);
+    for variable in args::unknown_in_environment() {
+        tracing::warn!(
+            "`{}` in the environment is no option; `cogmesh start --help` lists them",
+            escaped(&variable)
+        );
+    }
     // Before anything takes time, so that no signal is lost.
     let mut signals = Signals::listen()?;
     let handle = tokio::select! {

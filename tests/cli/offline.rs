@@ -118,7 +118,26 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
     assert_fails(&environment.output().unwrap(), 1, &["of-command-line.toml"]);
     let mut broken = cogmesh(&["start", "--data-dir", data_dir]);
     broken.env("COGMESH_PORT", "no\u{1b}ne");
-    assert_fails(&broken.output().unwrap(), 2, &["--port"]);
+    assert_fails(&broken.output().unwrap(), 2, &["--port", "hint: ", "`COGMESH_PORT`"]);
+    // Where it was typed, the variable is not to blame.
+    broken.args(["--port", "nine"]);
+    let typed = broken.output().unwrap();
+    assert_fails(&typed, 2, &["--port", "nine"]);
+    assert!(!err(&typed).contains("COGMESH_PORT"), "{}", err(&typed));
+}
+
+#[test]
+fn a_variable_that_looks_like_an_option_and_is_none_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    // What ends the start comes after the warning.
+    let mut start = cogmesh(&["start", "--no-mdns", "--data-dir", data_dir, "--interface", "nowhere0"]);
+    start.env("COGMESH_PROT", "9000").env("COGMESH_PORT", "9000").env("COGMESH_A\u{1b}[2J", "1");
+    let output = start.output().unwrap();
+    let text = err(&output);
+    assert_eq!(code(&output), 1, "{text}");
+    assert!(text.contains("`COGMESH_PROT`") && !text.contains("`COGMESH_PORT`"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
 }
 
 #[test]
