@@ -23,6 +23,9 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Most authors; each has an account of up to 2 KiB.
 const AUTHORS_MAX: usize = 1_000_000;
 
+/// Longest policy file: far above every key with a comment, and what is named by mistake is not read to its end.
+const POLICY_BYTES_MAX: u64 = 64 * 1024;
+
 /// Folds thoughts under a policy and prints what became of each.
 ///
 /// Reads JSON lines `{"author": …, "level": 1-5 (default 4), "time_ms": …, "content": …}` and prints one JSON object a
@@ -62,8 +65,14 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
 /// Where it can't be read or holds something else than a policy; the error names the file and the key.
 pub fn read_policy(path: &Path) -> anyhow::Result<Policy> {
     let shown = path.display();
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("can't read the policy file `{shown}`"))?;
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(POLICY_BYTES_MAX + 1).read_to_string(&mut text))
+        .with_context(|| format!("can't read the policy file `{shown}`"))?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > POLICY_BYTES_MAX {
+        let message = format!("the policy file `{shown}` is longer than {POLICY_BYTES_MAX} bytes");
+        return Err(Failure::usage(message).into());
+    }
     Policy::from_toml(&text).map_err(|error| {
         let hint = "the rules and their ranges are told in `docs/ledger.md`; keys that are left out keep their defaults";
         Failure::usage(format!("the policy file `{shown}` can't be used: {error}")).hint(hint).into()

@@ -150,6 +150,8 @@ fn a_policy_file_that_is_wrong_is_refused_with_the_key() {
         2,
         &["policy.toml", "rate_bas", "hint: ", "docs/ledger.md"],
     );
+    // A file without end is not read to its end.
+    assert_fails(&start(dir.path(), &["--policy", "/dev/zero"]), 2, &["/dev/zero", "longer than"]);
 }
 
 #[test]
