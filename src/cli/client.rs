@@ -76,6 +76,9 @@ impl Client {
         match timeout(CONNECT_MAX, UnixStream::connect(&path)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) if is_nobody(&error) => Err(self.no_node().into()),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(error).with_context(|| format!("can't open `{}`", path.display()))
+            }
             Ok(Err(error)) => Err(broken(&format!("can't open `{}`", path.display()), &error)),
             Err(_) => Err(self.silent().into()),
         }

@@ -151,7 +151,23 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
         (None, Some(api)) => hint_of_api(api),
         (None, None) => None,
     };
-    hint.map(str::to_owned)
+    hint.or_else(|| hint_of_permission(error)).map(str::to_owned)
+}
+
+/// The system names neither who owns a file nor which ports are free for all.
+fn hint_of_permission(error: &anyhow::Error) -> Option<&'static str> {
+    let is_denied = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().map(io::Error::kind) == Some(io::ErrorKind::PermissionDenied)
+    };
+    if !error.chain().any(is_denied) {
+        return None;
+    }
+    Some(match error.downcast_ref() {
+        Some(StartError::Net(_)) => "a port below 1024 may need root; choose another with `--port`",
+        Some(_) | None => {
+            "see with `ls -l` who owns it and may use it; a node runs as the owner of its files"
+        }
+    })
 }
 
 /// What to do, where the error itself does not say it.
@@ -203,6 +219,16 @@ mod tests {
     fn causes_follow_their_error_once() {
         let error = anyhow::Error::from(Failure::usage("no such thing")).context("can't read the file");
         assert_eq!(told(error), "error: can't read the file: no such thing\n");
+    }
+
+    #[test]
+    fn what_the_system_does_not_allow_says_where_to_look() {
+        let denied = Err::<(), _>(io::Error::from(io::ErrorKind::PermissionDenied)).context("can't open `a`");
+        let text = told(denied.unwrap_err());
+        assert!(
+            text.starts_with("error: can't open `a`: ") && text.contains("\n\nhint: see with `ls -l`"),
+            "{text}"
+        );
     }
 
     #[test]
