@@ -83,6 +83,7 @@ impl From<SubmitFault> for Fault {
         match fault {
             SubmitFault::Busy { .. } => Self::unavailable("busy", message),
             SubmitFault::StoreFailed => Self::unavailable("store_failed", message),
+            SubmitFault::OwnLogBehind { .. } => Self::unavailable("own_log_behind", message),
             SubmitFault::Key => Self::bad_request("bad_key", message),
         }
     }

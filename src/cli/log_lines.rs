@@ -93,6 +93,11 @@ fn line(event: &Event) {
             let what = "two nodes computed different accounts from one log; report it with the logs of both";
             tracing::warn!(author = %author.short(), peer = %peer.short(), %seq, %ours, %theirs, "{what}");
         }
+        Event::OwnLogBehind { peer, theirs } => {
+            let what = "this data directory is an old copy or a clone: a peer holds entries of our own log that it lacks; \
+                        nothing more is signed here";
+            tracing::error!(peer = %peer.short(), %theirs, "{what}");
+        }
         Event::ForkSeen { author, seq } => {
             tracing::warn!(author = %author.short(), %seq, "an author signed two different entries with one seq");
         }

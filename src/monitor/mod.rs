@@ -109,6 +109,7 @@ pub fn counter_of(event: &Event) -> String {
         Event::ClockSkew { .. } => "clock_skew".to_owned(),
         Event::OwnClockSkew { .. } => "clock_skew_own".to_owned(),
         Event::Divergence { .. } => "divergence".to_owned(),
+        Event::OwnLogBehind { .. } => "own_log_behind".to_owned(),
         Event::ForkSeen { .. } => "forks".to_owned(),
         Event::NameTaken { .. } => "names_taken".to_owned(),
         Event::PeerBehind { .. } => "peers_behind".to_owned(),
@@ -124,6 +125,10 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         Event::Divergence { author, peer, .. } => {
             Some(("divergence", format!("author {author}, peer {peer}")))
         }
+        Event::OwnLogBehind { peer, theirs } => Some((
+            "own_log_behind",
+            format!("peer {peer} holds our entry {theirs}, and this data directory does not"),
+        )),
         Event::ForkSeen { author, seq } => Some(("fork", format!("author {author} at entry {seq}"))),
         Event::ClockSkew { author, .. } => Some(("clock_skew", format!("author {author}"))),
         Event::OwnClockSkew { .. } => {

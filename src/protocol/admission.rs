@@ -64,6 +64,10 @@ pub fn admit(
     own: NodeId,
 ) -> Admission {
     let author = segment.author();
+    // Our own log could only come back where this data directory lost its end; getting it back is a recovery of its own.
+    if author == own {
+        return Admission::Known;
+    }
     let have = authors.seq(author);
     if have.is_none() && authors.len() >= AUTHORS_MAX {
         return Admission::Refused(SegmentRefusal::TooManyAuthors { max: AUTHORS_MAX });
@@ -73,10 +77,6 @@ pub fn admit(
         return Admission::Gap { from };
     }
     if have.is_some_and(|have| segment.last() <= have) {
-        return Admission::Known;
-    }
-    // Our own log comes back only where this data directory lost its end; getting it back is the recovery's task.
-    if author == own {
         return Admission::Known;
     }
     let signature = segment.head().signature;

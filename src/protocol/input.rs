@@ -321,6 +321,18 @@ pub enum SubmitFault {
         /// How many.
         waiting: usize,
     },
+    /// A peer holds entries of this node's own log that its data directory does not: it is an old copy or a clone, and
+    /// what it signed now could be a second entry with a seq that is taken.
+    #[error(
+        "this data directory ends its own log at entry {ours}, and a peer holds entry {theirs}, signed with the same key: \
+         it is an old copy or a clone; stop this node and use the newest copy, or move the directory away to start as a new node"
+    )]
+    OwnLogBehind {
+        /// The last entry here.
+        ours: Seq,
+        /// One that the peer holds.
+        theirs: Seq,
+    },
     /// A commit failed, so the node stopped writing.
     #[error("the store failed, and the node takes nothing more; look at its log and start it again")]
     StoreFailed,
@@ -420,6 +432,13 @@ pub enum Event {
         ours: MicroAtp,
         /// The peer's.
         theirs: MicroAtp,
+    },
+    /// A peer holds entries of this node's own log that its data directory does not; it signs nothing more.
+    OwnLogBehind {
+        /// Who holds them.
+        peer: NodeId,
+        /// The last one that it told of.
+        theirs: Seq,
     },
     /// A signed head differs from ours at the same seq.
     ForkSeen {

@@ -55,7 +55,7 @@ use self::{
 use crate::{
     ledger::types::{Millis, Seq},
     log::{
-        NodeId, Segment, SegmentFault, Verified,
+        Head, NodeId, Segment, SegmentFault, Verified,
         books::{Books, Record},
     },
 };
@@ -218,7 +218,12 @@ impl Federation {
         }
         match frame {
             BalanceFrame::Want { author, from } => self.sync.want(link, author, from, &self.authors, out),
-            BalanceFrame::Heads(reports) => {
+            BalanceFrame::Heads(mut reports) => {
+                for report in &reports {
+                    self.heard_of_own(link, &report.head, out);
+                }
+                // Our own log is never asked for here: getting it back is a recovery of its own.
+                reports.retain(|report| !self.own.lacks(&report.head));
                 let federation = self.setup.federation;
                 let told = Told { mono: now.mono, link };
                 let findings = self.sync.heads(told, &reports, &federation, &mut self.authors, out);
@@ -233,6 +238,13 @@ impl Federation {
                     }
                 }
             }
+        }
+    }
+
+    fn heard_of_own(&mut self, link: LinkId, head: &Head, out: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.node_of(link) else { return };
+        if self.own.heard_of(&self.setup, head) {
+            out.push(Effect::Event(Event::OwnLogBehind { peer, theirs: head.seq }));
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Own {
     waiting: VecDeque<Waiting>,
     /// Our last signed head.
     head: Option<Head>,
+    /// A head of ours that somebody holds and this log does not contain.
+    contradicted_by: Option<Seq>,
     keys: Keys,
 }
 
@@ -73,13 +75,40 @@ impl Own {
         let book = authors.get(id).map(|author| author.book.clone());
         let head =
             book.as_ref().map(|book| Head::sign(&setup.identity, &setup.federation, book.seq(), book.hash));
-        Self { id, book, waiting: VecDeque::new(), head, keys: Keys::load(submissions) }
+        Self {
+            id,
+            book,
+            waiting: VecDeque::new(),
+            head,
+            contradicted_by: None,
+            keys: Keys::load(submissions),
+        }
     }
 
     /// Our last signed head; `None` before the genesis entry is stored.
     #[must_use]
     pub const fn head(&self) -> Option<Head> {
         self.head
+    }
+
+    /// A peer tells a head of our own log. Where we signed it and do not hold it, this data directory is an old copy or a
+    /// clone: whatever we signed next could be a second entry with a seq that is taken, so we sign nothing more. Returns
+    /// whether that is so and was not known.
+    pub fn heard_of(&mut self, setup: &Setup, told: &Head) -> bool {
+        if !self.lacks(told) || self.contradicted_by.is_some() || told.verify(&setup.federation).is_err() {
+            return false;
+        }
+        self.contradicted_by = Some(told.seq);
+        true
+    }
+
+    /// Whether a head of our own log is one that this log does not end with, at or past its end.
+    #[must_use]
+    pub fn lacks(&self, told: &Head) -> bool {
+        told.author == self.id
+            && self
+                .head
+                .is_none_or(|ours| told.seq > ours.seq || (told.seq == ours.seq && told.hash != ours.hash))
     }
 
     /// How many submissions wait for the disk.
@@ -142,6 +171,11 @@ impl Own {
                 Some(Known::Waiting(seq)) => return self.wait_too(seq, ticket),
                 None => {}
             }
+        }
+        if let Some(theirs) = self.contradicted_by {
+            let ours = self.head.map_or(Seq::GENESIS, |head| head.seq);
+            let answer = Answer::Refused(SubmitFault::OwnLogBehind { ours, theirs });
+            return out.push(Effect::Answer { ticket, answer });
         }
         if self.waiting.len() >= WAITING_MAX {
             let answer = Answer::Refused(SubmitFault::Busy { waiting: self.waiting.len() });
