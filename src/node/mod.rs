@@ -250,7 +250,7 @@ fn new_genesis(
     let mut first = [0; 8];
     rand::fill(&mut first).map_err(|_| StartError::Randomness)?;
     let bits = config.policy.pow_bits;
-    tracing::info!(bits, "a new node: making its proof of work");
+    tracing::info!(node = %config.name, bits, "a new node: making its proof of work");
     let nonce = work::find_nonce(federation, &identity.node_id(), bits, u64::from_le_bytes(first))
         .ok_or(StartError::Failed)?;
     Ok(Genesis {
