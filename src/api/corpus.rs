@@ -9,7 +9,7 @@ use super::{error::Fault, json, submit, views};
 use crate::{
     ledger::account::Account,
     ledger::{
-        economy::{economics, per_minute_ppm},
+        economy::{economic_value, economics, per_minute_ppm},
         fold::{Facts, Outcome, fold},
         layers::{self, LayerReport},
         policy::Policy,
@@ -17,7 +17,7 @@ use crate::{
     },
     log::{Body, Header, NodeId, SessionName, Thought, books::StoredEntry},
     node::Handle,
-    protocol::input::View,
+    protocol::view::View,
     store::{Rates, Store, StoreError, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
 };
 
@@ -86,6 +86,7 @@ fn thought(view: &View, row: ThoughtRow) -> json::Thought {
         coherence_ppm: row.coherence.0,
         weight_ppm: row.weight.0,
         reward_uatp: row.reward.0,
+        economic_value_ppm: economic_value(row.coherence, row.weight).0,
         received_ms: row.received.0,
     }
 }

@@ -198,6 +198,8 @@ pub struct Thought {
     pub weight_ppm: u32,
     /// What it earned.
     pub reward_uatp: i64,
+    /// Coherence times weight: what it is worth beyond its reward, in parts per million.
+    pub economic_value_ppm: u32,
     /// When this node got it.
     pub received_ms: u64,
 }

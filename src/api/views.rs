@@ -10,7 +10,10 @@ use crate::{
     log::NodeId,
     monitor,
     node::{Handle, NodeGone},
-    protocol::input::{AuthorView, PeerState, PeerView, Source, VerifiedPeer, View},
+    protocol::{
+        input::Source,
+        view::{AuthorView, PeerState, PeerView, VerifiedPeer, View},
+    },
 };
 
 /// Fewest characters of an id that may stand for the whole: two authors of a federation seldom share four.

@@ -72,6 +72,7 @@ mod tests {
             coherence_ppm: 712_345,
             weight_ppm: 300_000,
             reward_uatp: 1_424_690,
+            economic_value_ppm: 450_000,
             received_ms: 1_767_945_600_001,
         };
         assert_eq!(

@@ -53,6 +53,14 @@ pub fn gini(balances: &[MicroAtp]) -> Ppm {
     Ppm(u32::try_from(ppm).unwrap_or(Ppm::ONE.0))
 }
 
+/// What an accepted thought is worth beyond its reward: its coherence, weighted by how much its author counts.
+/// Source: ledger.md, Economic value.
+#[must_use]
+pub fn economic_value(coherence: Ppm, weight: Ppm) -> Ppm {
+    let product = u64::from(coherence.0) * u64::from(weight.0) / 1_000_000;
+    Ppm(u32::try_from(product).unwrap_or(u32::MAX))
+}
+
 /// Something that happened `count` times in `ms` milliseconds, per minute, in parts per million.
 #[must_use]
 pub fn per_minute_ppm(count: u64, ms: u64) -> u64 {
@@ -137,6 +145,13 @@ mod tests {
         assert_eq!(gini(&atp(&[0, 0, 0, 8])), Ppm(750_000));
         assert_eq!(gini(&atp(&[-100, 8])), gini(&atp(&[0, 8])), "debts count as nothing");
         assert_eq!(gini(&atp(&[1, 3])), Ppm(250_000));
+    }
+
+    #[test]
+    fn a_thought_is_worth_its_coherence_times_its_authors_weight() {
+        assert_eq!(economic_value(Ppm(900_000), Ppm(500_000)), Ppm(450_000));
+        assert_eq!(economic_value(Ppm::ONE, Ppm::ZERO), Ppm::ZERO);
+        assert_eq!(economic_value(Ppm(u32::MAX), Ppm(u32::MAX)), Ppm(u32::MAX));
     }
 
     #[test]

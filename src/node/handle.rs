@@ -17,7 +17,10 @@ use crate::{
     log::{Architecture, FederationId, FederationName, Hardware, NodeId, NodeName},
     monitor::{Alert, Monitor},
     net::{Endpoint, LinkStats},
-    protocol::input::{Answer, Event, LinkId, Submission, View},
+    protocol::{
+        input::{Answer, Event, LinkId, Submission},
+        view::View,
+    },
     store::Store,
 };
 

@@ -30,6 +30,7 @@ pub mod own;
 pub mod peers;
 pub mod refusal;
 pub mod sync;
+pub mod view;
 pub mod wire;
 
 use std::sync::Arc;
@@ -43,14 +44,12 @@ use self::{
     frame::{BalanceFrame, ControlFrame, StreamKind},
     guard::Guard,
     hello::Setup,
-    input::{
-        Answer, Attempt, AuthorView, Effect, Ended, Event, Input, LinkId, Now, PeerState, PeerView,
-        SegmentRefusal, View,
-    },
+    input::{Answer, Attempt, Effect, Ended, Event, Input, LinkId, Now, SegmentRefusal},
     own::Own,
     peers::{Arrival, Change, Context, Peers, Side},
     refusal::{Refusal, RefusalCode},
     sync::{Finding, Sync, Told},
+    view::{AuthorView, PeerState, PeerView, View},
 };
 use crate::{
     ledger::types::{Millis, Seq},

@@ -11,8 +11,9 @@ use super::{
     frame::{ControlFrame, Hello},
     guard::Guard,
     hello::Setup,
-    input::{Effect, Ended, Event, LinkId, Method, Now, VerifiedPeer},
+    input::{Effect, Ended, Event, LinkId, Now},
     refusal::{Refusal, RefusalCode},
+    view::{Method, VerifiedPeer},
 };
 use crate::{ledger::types::Millis, log::NodeId};
 

@@ -22,10 +22,11 @@ use cogmesh::{
         frame::{BalanceFrame, ControlFrame, Instance},
         hello::Setup,
         input::{
-            Address, Answer, Attempt, Dial, Effect, Ended, Event, Hint, Input, LinkId, Now, PeerState,
-            Source, Submission, Ticket, View,
+            Address, Answer, Attempt, Dial, Effect, Ended, Event, Hint, Input, LinkId, Now, Source,
+            Submission, Ticket,
         },
         refusal::Refusal,
+        view::{PeerState, View},
     },
 };
 use rand_chacha::{
@@ -294,7 +295,7 @@ impl World {
 
     /// The links over which that node lists each other node as verified.
     pub(crate) fn verified(&self, node: usize) -> BTreeMap<NodeId, LinkId> {
-        let linked = |peer: cogmesh::protocol::input::PeerView| match peer.state {
+        let linked = |peer: cogmesh::protocol::view::PeerView| match peer.state {
             PeerState::Verified(verified) => Some((peer.id?, verified.link)),
             PeerState::Seen(_) => None,
         };

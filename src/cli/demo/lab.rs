@@ -20,7 +20,10 @@ use crate::{
     },
     log::{FederationName, Hardware, Hash, Mode, NodeId, NodeName, SessionName, books::Recorded},
     node::{self, Config, Handle, Listen, PeerOption},
-    protocol::input::{Answer, Event, PeerState, Submission, View},
+    protocol::{
+        input::{Answer, Event, Submission},
+        view::{PeerState, View},
+    },
 };
 
 /// The longest that anything here may take; a machine under heavy load needs a while.
@@ -224,7 +227,7 @@ pub(super) fn verified(view: &View) -> usize {
 
 /// What a node holds of every author.
 pub(super) fn books(view: &View) -> Vec<BookLine> {
-    let line = |(id, author): (&NodeId, &crate::protocol::input::AuthorView)| BookLine {
+    let line = |(id, author): (&NodeId, &crate::protocol::view::AuthorView)| BookLine {
         author: *id,
         seq: author.book.seq(),
         hash: author.book.hash,

@@ -23,7 +23,7 @@ use crate::{
     },
     log::{NodeId, books::Recorded},
     node::Handle,
-    protocol::input::{Event, PeerState},
+    protocol::{input::Event, view::PeerState},
     store::ThoughtQuery,
 };
 

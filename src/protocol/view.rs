@@ -1,0 +1,97 @@
+//! Views: immutable snapshots of what the core knows, for whoever shows it.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use super::input::{Address, LinkId, Source};
+use crate::{
+    ledger::types::Millis,
+    log::{Architecture, Hardware, NodeId, books::AuthorBook},
+};
+
+/// How a peer was verified. A claim is never shown as more than it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// TLS proved its key, and it signed its hardware claim for this connection.
+    SoftwareBridge,
+}
+
+impl Method {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SoftwareBridge => "software_bridge",
+        }
+    }
+}
+
+/// How things stand with a node that is known or heard of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// Linked and verified.
+    Verified(VerifiedPeer),
+    /// Not linked; why, for people.
+    Seen(String),
+}
+
+/// A linked peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedPeer {
+    /// The connection.
+    pub link: LinkId,
+    /// Its other end.
+    pub address: SocketAddr,
+    /// Whether we dialled.
+    pub dialled: bool,
+    /// How it was verified.
+    pub method: Method,
+    /// How long ago it was admitted.
+    pub connected: Millis,
+    /// What it claims to be.
+    pub hardware: Hardware,
+    /// The level that it claims.
+    pub level: u8,
+    /// The architecture that it claims.
+    pub arch: Architecture,
+    /// How far its clock was ahead of ours when it last told, in milliseconds; negative where it was behind.
+    pub clock_ahead_ms: i64,
+}
+
+/// One peer of a [`View`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// Who, where known.
+    pub id: Option<NodeId>,
+    /// Its name as shown: with its short id where another node had the name first; foreign text where it is not linked.
+    pub name: String,
+    /// Where it may be reached.
+    pub addresses: Vec<Address>,
+    /// How that became known.
+    pub sources: Vec<Source>,
+    /// How things stand.
+    pub state: PeerState,
+}
+
+/// One author of a [`View`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorView {
+    /// Its name as shown.
+    pub name: String,
+    /// What is known of it.
+    pub book: Arc<AuthorBook>,
+    /// Whether some peer has announced entries that this node lacks.
+    pub behind: bool,
+    /// Whether two different signed heads were seen at one seq.
+    pub forked: bool,
+}
+
+/// An immutable snapshot of what the core knows.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Linked peers, and those only heard of.
+    pub peers: Vec<PeerView>,
+    /// Every author known.
+    pub authors: BTreeMap<NodeId, AuthorView>,
+    /// How many submissions wait for the disk.
+    pub waiting: usize,
+}
