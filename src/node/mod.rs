@@ -65,6 +65,8 @@ const WISHES_MAX: usize = 1_024;
 const FOUND_MAX: usize = 256;
 /// Events that a slow listener may fall behind before it misses some.
 const EVENTS_MAX: usize = 16_384;
+/// Connections beside those of peers: the ones that are being admitted, so that a surplus peer gets a refusal that it can show.
+const HANDSHAKES_MAX: usize = 32;
 /// Addresses that a node record may name.
 const RECORD_ADDRESSES_MAX: usize = 8;
 
@@ -289,7 +291,10 @@ fn net_config(config: &Config, identity: &Arc<Identity>, setup: &Setup) -> NetCo
         pow_bits: config.policy.pow_bits,
         content_bytes_max: config.policy.content_max_bytes,
     };
-    NetConfig::new(Arc::clone(identity), rules, listen, config.port)
+    NetConfig {
+        connections_max: config.peers_max.saturating_add(HANDSHAKES_MAX),
+        ..NetConfig::new(Arc::clone(identity), rules, listen, config.port)
+    }
 }
 
 fn discovery_config(config: &Config, setup: &Setup, port: u16) -> DiscoveryConfig {
