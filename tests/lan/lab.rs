@@ -36,26 +36,27 @@ impl Lab {
             return None;
         }
         let script = lan_lab();
+        let dir = tempfile::tempdir().unwrap();
+        let said_by_lab = dir.path().join("lan-lab.log");
         let mut holder = Command::new(&script)
             .args(options)
             .args(["--", "lan-lab", "hold"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(fs::File::create(&said_by_lab).unwrap())
             .spawn()
             .unwrap();
         let mut said = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
         if said.trim() != "ready" {
-            let mut why = String::new();
-            holder.stderr.take().unwrap().read_to_string(&mut why).unwrap();
             holder.wait().unwrap();
+            let why = fs::read_to_string(&said_by_lab).unwrap();
             skip(&format!("no LAN of network namespaces can be made here: {}", why.trim()));
             return None;
         }
         let children = format!("/proc/{0}/task/{0}/children", holder.id());
         let first = fs::read_to_string(children).unwrap().split_whitespace().next().unwrap().parse().unwrap();
-        Some(Self { holder, first, dir: tempfile::tempdir().unwrap() })
+        Some(Self { holder, first, dir })
     }
 
     /// Works on the LAN: `lab.lan(&["cut", "thor"])`.
@@ -65,7 +66,9 @@ impl Lab {
             .args(words)
             .output()
             .unwrap();
-        assert!(output.status.success(), "lan-lab {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let said = fs::read_to_string(self.dir.path().join("lan-lab.log")).unwrap();
+        let trouble = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "lan-lab {words:?}: {trouble}; the lab itself: {said}");
         String::from_utf8(output.stdout).unwrap()
     }
 
