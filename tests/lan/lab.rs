@@ -18,7 +18,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A LAN of hosts. It is gone when this is dropped.
 pub(crate) struct Lab {
     holder: Child,
-    first: u32,
     dir: TempDir,
 }
 
@@ -48,15 +47,13 @@ impl Lab {
             .unwrap();
         let mut said = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        if said.trim() != "ready" {
+        if !said.starts_with('{') {
             holder.wait().unwrap();
             let why = fs::read_to_string(&said_by_lab).unwrap();
             skip(&format!("no LAN of network namespaces can be made here: {}", why.trim()));
             return None;
         }
-        let children = format!("/proc/{0}/task/{0}/children", holder.id());
-        let first = fs::read_to_string(children).unwrap().split_whitespace().next().unwrap().parse().unwrap();
-        Some(Self { holder, first, dir })
+        Some(Self { holder, dir })
     }
 
     /// Works on the LAN: `lab.lan(&["cut", "thor"])`.
@@ -78,7 +75,7 @@ impl Lab {
         command
             .args([
                 "--target",
-                &self.first.to_string(),
+                &self.holder.id().to_string(),
                 "--user",
                 "--mount",
                 "--net",
