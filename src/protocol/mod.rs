@@ -263,7 +263,7 @@ impl Federation {
                 self.sync.grew(now.mono, author);
                 self.sync.took(told, author, last, &self.authors, out);
             }
-            Admission::Known => self.sync.took(told, author, last, &self.authors, out),
+            Admission::Known => self.sync.knew(told, author, last, &self.authors, out),
             Admission::Gap { .. } => self.sync.gap(told, author, last, &self.authors, out),
             Admission::Held { ahead } => {
                 self.sync.hold(now.mono, author, &self.authors, out);

@@ -263,18 +263,28 @@ impl Sync {
         }
     }
 
-    /// A segment was taken or known: the peer holds it, and a want may be fulfilled.
+    /// A segment brought something new: the peer that was asked is sending.
     pub fn took(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
+        if let Some(peer) = self.links.get_mut(&told.link) {
+            peer.silent.remove(&author);
+        }
+        if let Some(asked) = self.asked.get_mut(&author) {
+            asked.heard = told.mono;
+        }
+        self.knew(told, author, last, authors, out);
+    }
+
+    /// A segment brought nothing new: the peer holds it all the same, and a want may be fulfilled. It is no sign of life of
+    /// whoever was asked, or a peer that repeats itself could keep a want for ever.
+    pub fn knew(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
         let Told { mono, link } = told;
         if let Some(peer) = self.links.get_mut(&link) {
             let holds = peer.holds.entry(author).or_insert(last);
             *holds = last.max(*holds);
-            peer.silent.remove(&author);
         }
-        let Some(asked) = self.asked.get_mut(&author) else {
+        let Some(asked) = self.asked.get(&author) else {
             return;
         };
-        asked.heard = mono;
         let target = self.links.get(&asked.link).and_then(|peer| peer.holds.get(&author)).copied();
         if target.is_none_or(|target| authors.seq(author) >= Some(target)) {
             self.unask(mono, author, authors, out);

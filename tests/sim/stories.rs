@@ -301,6 +301,29 @@ fn who_tells_heads_that_nobody_signed_is_refused_for_a_while_and_the_others_go_o
 }
 
 #[test]
+fn a_peer_that_boasts_and_repeats_itself_keeps_nobody_from_catching_up() {
+    let mut world = trio(8);
+    for node in 0..3 {
+        world.start(node);
+    }
+    world.hint(1, 0);
+    world.hint(1, 2);
+    world.run_until(5_000, "linked", |world| world.verified(1).len() == 2);
+    world.run_for(500);
+    world.cut(0, 1);
+    world.submit(0, &thought(1), None);
+    world.run_for(12_000);
+    world.boast(1, 2, 0);
+    world.heal();
+    for _ in 0..20 {
+        world.run_for(2_000);
+        world.boast(1, 2, 0);
+    }
+    assert!(world.verified(1).contains_key(&world.id(0)), "linked again");
+    assert_eq!(world.book(1, 0).unwrap().seq(), Seq(1));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let run = || {
         let mut world = trio(42);

@@ -10,7 +10,7 @@ use std::{
 use cogmesh::{
     ledger::{
         Policy,
-        types::{Level, Millis, Seq},
+        types::{Level, MicroAtp, Millis, Seq},
     },
     log::{
         Architecture, Claim, Entry, FederationId, FederationName, Hardware, Head, Identity, Mode, NodeId,
@@ -19,7 +19,7 @@ use cogmesh::{
     },
     protocol::{
         Federation,
-        frame::{BalanceFrame, ControlFrame, Instance},
+        frame::{BalanceFrame, ControlFrame, HeadReport, Instance},
         hello::Setup,
         input::{
             Address, Answer, Attempt, Dial, Effect, Ended, Event, Hint, Input, LinkId, Now, Source,
@@ -312,6 +312,19 @@ impl World {
                 here.is_some_and(|here| Some(self.links[here].other) == there)
             })
         })
+    }
+
+    /// One peer repeats the first entry of an author to another, after it claimed to hold more than there is. The author
+    /// plays along: it signed a head that nobody holds.
+    pub(crate) fn boast(&mut self, to: usize, from: usize, author: usize) {
+        let link = self.verified(to)[&self.id(from)];
+        let setup = &self.nodes[author].setup;
+        let genesis = self.nodes[author].disk.entries[&setup.id()][0].0.entry.clone();
+        let head = Head::sign(&setup.identity, &setup.federation, Seq(1_000_000), genesis.hash());
+        let segment = Segment::own(vec![genesis], &setup.identity, &setup.federation).unwrap();
+        let report = HeadReport { head, balance: MicroAtp::ZERO, digest: [0; 32] };
+        self.handle(to, Input::Balance { link, frame: BalanceFrame::Heads(vec![report]) });
+        self.handle(to, Input::Heard { link, segment });
     }
 
     /// Sends a frame of the hostile node's making over its link to another.
