@@ -49,9 +49,10 @@ pub enum ListenOn {
 /// How patient an endpoint is. The defaults are the protocol's; tests shorten them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// A silent connection is dead after that. Default 10 s.
+    /// A silent connection is dead after that. Default 8 s: QUIC starts this time anew at the first ping that stays
+    /// unanswered, so a silent peer is missed within 10 s.
     pub idle: Duration,
-    /// A connection with nothing to say pings that often. Default 2 s: four may be lost before `idle` has passed.
+    /// A connection with nothing to say pings that often. Default 2 s: three may be lost before `idle` has passed.
     pub keep_alive: Duration,
     /// A handshake, or a whole attempt to dial, may take that long. Default 5 s.
     pub handshake: Duration,
@@ -66,7 +67,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(10),
+            idle: Duration::from_secs(8),
             keep_alive: Duration::from_secs(2),
             handshake: Duration::from_secs(5),
             stagger: Duration::from_millis(250),
