@@ -71,7 +71,7 @@ fn query(view: &View, wanted: Wanted) -> Result<ThoughtQuery, Fault> {
     let session = wanted.session.as_deref().map(SessionName::new).transpose();
     let session = session.map_err(|fault| Fault::bad_request("bad_session", fault.to_string()))?;
     let author = wanted.author.map(|meant| views::find_author(view, &meant)).transpose()?;
-    Ok(ThoughtQuery { session, author, since: wanted.since.map(Millis), limit })
+    Ok(ThoughtQuery { session, author, since: wanted.since.map(Millis), search: None, limit })
 }
 
 fn thought(view: &View, row: ThoughtRow) -> json::Thought {

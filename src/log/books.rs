@@ -73,7 +73,24 @@ pub struct Books {
     pub submissions: Vec<(String, Recorded)>,
     /// The newest time that the node stored for itself: it never goes back behind it.
     pub newest_time: Millis,
+    /// What of each author's log is to be fetched again: damaged entries, and contents that the node never had or whose
+    /// row was damaged. In order, without overlap; at most [`MISSING_MAX`] in all. What was pruned is not missing.
+    pub missing: BTreeMap<NodeId, Vec<Span>>,
+    /// Whether the store was put back from a backup and the node has not got its own log back from a peer since.
+    pub restored: bool,
 }
+
+/// Consecutive entries of one author's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// The first.
+    pub first: Seq,
+    /// The last; not before the first.
+    pub last: Seq,
+}
+
+/// How many missing entries and contents are remembered; of more the oldest are forgotten, and count as pruned.
+pub const MISSING_MAX: usize = 10_000;
 
 /// How many submission keys are remembered; older ones are forgotten, and their keys may be used again.
 pub const SUBMISSION_KEYS_MAX: usize = 10_000;
@@ -134,6 +151,16 @@ pub enum Record {
     },
     /// The node's time moved on.
     NewestTime(Millis),
+    /// Entries that the node has already came again, because some of them were missing (see [`Books::missing`]): what is
+    /// missing of them is put back where it fits the chain, the rest is left alone.
+    Mended {
+        /// Whose.
+        author: NodeId,
+        /// In the order of their seqs; verified.
+        entries: Vec<Entry>,
+    },
+    /// The node has its own log back (see [`Books::restored`]).
+    Recovered,
 }
 
 /// One entry as the store holds it, for sending it on.

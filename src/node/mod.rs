@@ -51,7 +51,7 @@ use crate::{
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
     },
     protocol::{Federation, frame::Instance, hello::Setup, input::Hint, input::Input},
-    store::{SqliteStore, Store, StoreError, writer::Writer},
+    store::{SqliteStore, Store, StoreError, StoreOptions, writer::Writer},
 };
 
 /// The store's file in the data directory.
@@ -212,7 +212,7 @@ fn open_store(
     config: &Config,
 ) -> Result<Arc<dyn Store>, StoreError> {
     let file = data_dir.join(STORE_FILE);
-    Ok(Arc::new(SqliteStore::open(&file, federation, author, config.policy.clone())?))
+    Ok(Arc::new(SqliteStore::open(&file, StoreOptions::new(federation, author, config.policy.clone()))?))
 }
 
 /// What the node says of itself: as its genesis entry has it, or as configured where it has none yet.

@@ -68,6 +68,20 @@ pub enum StoreError {
         /// What is wrong, and where.
         what: String,
     },
+    /// A stored entry is not what was written. Nothing else was changed; it is among what is missing now, and is fetched again.
+    #[error("entry {seq} of {author} is damaged in the store")]
+    DamagedEntry {
+        /// Whose.
+        author: NodeId,
+        /// Which.
+        seq: Seq,
+    },
+    /// The disk is full. Nothing was changed; the same commit can be tried again once there is room.
+    #[error("there is no space left for the store `{}`", path.display())]
+    Full {
+        /// Which.
+        path: PathBuf,
+    },
     /// A record's entries do not follow what is stored of their author, or its book is not the one after them. A fault
     /// of the program. Nothing was changed; the node stops writing, because what follows builds on that record.
     #[error(

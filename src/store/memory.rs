@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    ENTRIES_MAX, PEERS_MAX, Rates, SESSION_THOUGHTS_MAX, Store, StoreError, THOUGHTS_MAX, ThoughtQuery,
-    ThoughtRow, follows,
+    CorpusSize, ENTRIES_MAX, PEERS_MAX, Pruned, Rates, SESSION_THOUGHTS_MAX, Scrubbed, Store, StoreError,
+    THOUGHTS_MAX, ThoughtQuery, ThoughtRow, follows,
     query::{self, SessionRow},
 };
 use crate::{
@@ -76,6 +76,9 @@ impl Kept {
                 self.forget_old_peers();
             }
             Record::NewestTime(time) => self.books.newest_time = self.books.newest_time.max(*time),
+            // Nothing in memory gets damaged.
+            Record::Mended { .. } => {}
+            Record::Recovered => self.books.restored = false,
         }
     }
 
@@ -90,7 +93,11 @@ impl Kept {
                     follows::check(*author, last, entries, book)?;
                     after.insert(*author, book.seq());
                 }
-                Record::Submission { .. } | Record::Peer { .. } | Record::NewestTime(_) => {}
+                Record::Submission { .. }
+                | Record::Peer { .. }
+                | Record::NewestTime(_)
+                | Record::Mended { .. }
+                | Record::Recovered => {}
             }
         }
         Ok(())
@@ -220,5 +227,17 @@ impl Store for MemoryStore {
         let surplus = rows.len().saturating_sub(SESSION_THOUGHTS_MAX);
         let rows: Vec<SessionRow> = rows.into_iter().skip(surplus).map(|(_, row)| row).collect();
         Ok(query::sessions(&rows))
+    }
+
+    fn scrub(&self, _from: Option<(NodeId, Seq)>, _rows: usize) -> Result<Scrubbed, StoreError> {
+        Ok(Scrubbed::default())
+    }
+
+    fn prune(&self, _now: Millis) -> Result<Pruned, StoreError> {
+        Ok(Pruned::default())
+    }
+
+    fn corpus(&self) -> CorpusSize {
+        CorpusSize::default()
     }
 }

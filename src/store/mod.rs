@@ -9,6 +9,7 @@
 mod error;
 mod follows;
 mod memory;
+mod options;
 mod query;
 mod sqlite;
 pub mod writer;
@@ -18,7 +19,11 @@ use std::collections::BTreeMap;
 pub use self::{
     error::{DatabaseFault, StoreError},
     memory::MemoryStore,
-    query::{Rates, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
+    options::{CorpusBounds, Durability, StoreOptions},
+    query::{
+        Rates, SEARCH_BYTES_MAX, SEARCH_WORDS_MAX, SearchFault, SearchWords, THOUGHTS_MAX, ThoughtQuery,
+        ThoughtRow,
+    },
     sqlite::SqliteStore,
 };
 use crate::{
@@ -42,6 +47,34 @@ pub const PEERS_MAX: usize = 1_024;
 /// Most thoughts that [`Store::sessions`] looks at, the newest: about 20 MiB while it runs.
 pub const SESSION_THOUGHTS_MAX: usize = 100_000;
 
+/// What a look through part of the log found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Where the next look begins; `None` after the last entry.
+    pub next: Option<(NodeId, Seq)>,
+    /// Entries whose row, content or account is not what was written. They are among [`Books::missing`] now, or were
+    /// mended at once where the store itself could do it.
+    pub damaged: Vec<(NodeId, Seq)>,
+}
+
+/// What of the corpus was let go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// How many contents.
+    pub contents: u64,
+    /// How many bytes they had.
+    pub bytes: u64,
+}
+
+/// How large the corpus is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CorpusSize {
+    /// Accepted thoughts whose contents are kept.
+    pub thoughts: u64,
+    /// Bytes of all contents that are kept, those of rejected thoughts among them.
+    pub bytes: u64,
+}
+
 /// Where a node keeps what it must not forget. All calls block.
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// All that a node remembers.
@@ -59,10 +92,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     fn commit(&self, records: &[Record]) -> Result<(), StoreError>;
 
     /// Consecutive entries of an author from `from` on: at least one where there is one, then as many as stay within
-    /// `bytes_max` bytes of headers and contents, at most [`ENTRIES_MAX`].
+    /// `bytes_max` bytes of headers and contents, at most [`ENTRIES_MAX`]. Each is checked against its hash, its content
+    /// against its header, before it is given out; entries before a damaged one are given out without it. A damaged content is left
+    /// out, and is missing from then on.
     ///
     /// # Errors
-    /// Where the store can't be read.
+    /// Where the store can't be read. [`StoreError::DamagedEntry`] where the first of them is damaged; it is missing from
+    /// then on.
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError>;
 
     /// The accepted thoughts that a query asks for, the oldest first.
@@ -83,4 +119,21 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Where the store can't be read.
     fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError>;
+
+    /// Looks through at most `rows` entries from `from` on (`None`: from the first author's first), in the order of authors
+    /// and seqs, and quarantines what is damaged.
+    ///
+    /// # Errors
+    /// Where the store can't be read, or its file is damaged so that entries can't be told apart.
+    fn scrub(&self, from: Option<(NodeId, Seq)>, rows: usize) -> Result<Scrubbed, StoreError>;
+
+    /// Where the corpus is fuller than nine tenths of its bounds, lets go of contents of the lowest priority until it is seven tenths full
+    /// (ledger.md, Layer 7). Headers, verdicts and accounts stay. Costs nothing where it is not so full.
+    ///
+    /// # Errors
+    /// Where the store can't be read or written; then nothing was let go.
+    fn prune(&self, now: Millis) -> Result<Pruned, StoreError>;
+
+    /// How large the corpus is.
+    fn corpus(&self) -> CorpusSize;
 }

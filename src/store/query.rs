@@ -1,6 +1,9 @@
 //! Questions to the corpus, and their answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
 use crate::{
     ledger::{
@@ -23,6 +26,8 @@ pub struct ThoughtQuery {
     pub author: Option<NodeId>,
     /// Whose time, as its author wrote it, is not before that.
     pub since: Option<Millis>,
+    /// Whose content has all those words.
+    pub search: Option<SearchWords>,
     /// At most so many, up to [`THOUGHTS_MAX`].
     pub limit: u32,
 }
@@ -30,7 +35,54 @@ pub struct ThoughtQuery {
 impl Default for ThoughtQuery {
     /// The last hundred.
     fn default() -> Self {
-        Self { session: None, author: None, since: None, limit: 100 }
+        Self { session: None, author: None, since: None, search: None, limit: 100 }
+    }
+}
+
+/// Most bytes of a search.
+pub const SEARCH_BYTES_MAX: usize = 256;
+/// Most words of a search.
+pub const SEARCH_WORDS_MAX: usize = 16;
+
+/// Words to search for, all of which a content must have; whatever is typed is a word, and nothing is syntax.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchWords(Vec<String>);
+
+/// A search that can't be meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SearchFault {
+    /// There is no word in it.
+    #[error("there is no word to search for")]
+    Empty,
+    /// It is too long.
+    #[error("a search has at most {SEARCH_WORDS_MAX} words in {SEARCH_BYTES_MAX} bytes")]
+    TooLong,
+}
+
+impl SearchWords {
+    /// The words.
+    #[must_use]
+    pub fn words(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl FromStr for SearchWords {
+    type Err = SearchFault;
+
+    fn from_str(text: &str) -> Result<Self, SearchFault> {
+        let words: Vec<String> = text
+            .split_whitespace()
+            .filter(|word| word.chars().any(char::is_alphanumeric))
+            .map(str::to_owned)
+            .collect();
+        if words.is_empty() {
+            return Err(SearchFault::Empty);
+        }
+        if text.len() > SEARCH_BYTES_MAX || words.len() > SEARCH_WORDS_MAX {
+            return Err(SearchFault::TooLong);
+        }
+        Ok(Self(words))
     }
 }
 

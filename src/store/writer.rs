@@ -13,7 +13,7 @@ use std::{
 use super::{Store, StoreError};
 use crate::{
     ledger::types::Seq,
-    log::{NodeId, books::Record},
+    log::{Entry, NodeId, books::Record},
 };
 
 /// Groups of records that may wait. A group is one thought or one segment.
@@ -167,14 +167,23 @@ fn record_bytes(record: &Record) -> usize {
         Record::Entries { entries, .. } => {
             entries.iter().map(|judged| judged.entry.byte_len()).sum::<usize>().saturating_add(RECORD_BYTES)
         }
-        Record::Submission { .. } | Record::Peer { .. } | Record::NewestTime(_) => RECORD_BYTES,
+        Record::Mended { entries, .. } => {
+            entries.iter().map(Entry::byte_len).sum::<usize>().saturating_add(RECORD_BYTES)
+        }
+        Record::Submission { .. } | Record::Peer { .. } | Record::NewestTime(_) | Record::Recovered => {
+            RECORD_BYTES
+        }
     }
 }
 
 fn own_through(records: &[Record], own: NodeId) -> Option<Seq> {
     let own_seq = |record: &Record| match record {
         Record::Entries { author, book, .. } => (*author == own).then(|| book.seq()),
-        Record::Submission { .. } | Record::Peer { .. } | Record::NewestTime(_) => None,
+        Record::Submission { .. }
+        | Record::Peer { .. }
+        | Record::NewestTime(_)
+        | Record::Mended { .. }
+        | Record::Recovered => None,
     };
     records.iter().filter_map(own_seq).max()
 }

@@ -650,6 +650,9 @@ impl Disk {
                 self.books.peers.insert(id, peer);
             }
             Record::NewestTime(time) => self.books.newest_time = time,
+            // Nothing on a simulated disk gets damaged.
+            Record::Mended { .. } => {}
+            Record::Recovered => self.books.restored = false,
         }
     }
 }

@@ -36,8 +36,8 @@ use cogmesh::{
         },
     },
     store::{
-        MemoryStore, PEERS_MAX, Rates, SqliteStore, Store, StoreError, ThoughtQuery, ThoughtRow,
-        writer::Writer,
+        CorpusSize, MemoryStore, PEERS_MAX, Pruned, Rates, Scrubbed, SqliteStore, Store, StoreError,
+        StoreOptions, ThoughtQuery, ThoughtRow, writer::Writer,
     },
 };
 
@@ -131,7 +131,7 @@ fn good(number: u32) -> String {
 
 fn sqlite(dir: &Path) -> SqliteStore {
     let own = Author::new(1).id;
-    SqliteStore::open(&dir.join("store.db"), FEDERATION, own, Policy::default()).unwrap()
+    SqliteStore::open(&dir.join("store.db"), StoreOptions::new(FEDERATION, own, Policy::default())).unwrap()
 }
 
 /// Runs a promise against each kind of store.
@@ -174,6 +174,8 @@ fn what_was_committed_is_what_is_loaded() {
             peers: BTreeMap::from([(other.id, peer)]),
             submissions: vec![("once".into(), recorded)],
             newest_time: Millis(START + 7),
+            missing: BTreeMap::new(),
+            restored: false,
         };
         assert_eq!(store.load().unwrap(), books);
     });
@@ -261,7 +263,8 @@ fn a_store_of_another_node_federation_version_or_kind_is_refused_with_a_sentence
     let path = dir.path().join("store.db");
     drop(sqlite(dir.path()));
     let own = Author::new(1).id;
-    let open = |federation, own| SqliteStore::open(&path, federation, own, Policy::default());
+    let open =
+        |federation, own| SqliteStore::open(&path, StoreOptions::new(federation, own, Policy::default()));
     assert!(matches!(open(FederationId([8; 32]), own), Err(StoreError::OtherFederation { .. })));
     assert!(matches!(open(FEDERATION, Author::new(2).id), Err(StoreError::OtherNode { .. })));
     let raw = rusqlite::Connection::open(&path).unwrap();

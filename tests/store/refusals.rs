@@ -3,7 +3,7 @@
 use super::*;
 
 fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open(path, FEDERATION, Author::new(1).id, Policy::default())
+    SqliteStore::open(path, StoreOptions::new(FEDERATION, Author::new(1).id, Policy::default()))
 }
 
 /// A store with 41 entries, closed, and its file.

@@ -27,6 +27,9 @@ impl Fault {
             Self::Database(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
                 StoreError::Foreign { path }
             }
+            Self::Database(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                StoreError::Full { path }
+            }
             Self::Database(error) if is_damage(&error) => {
                 StoreError::Damaged { path, what: error.to_string() }
             }

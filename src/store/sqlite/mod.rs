@@ -1,5 +1,6 @@
 //! The store on SQLite: write-ahead log, every commit synced, one connection that writes and a few that read.
 
+mod corpus;
 mod faults;
 mod reader;
 mod rows;
@@ -18,15 +19,14 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 
 use self::faults::Fault;
-use super::{Rates, Store, StoreError, ThoughtQuery, ThoughtRow};
+use super::{CorpusSize, Pruned, Rates, Scrubbed, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow};
 use crate::{
     ledger::{
         economy::Session,
-        policy::Policy,
         types::{Millis, Seq},
     },
     log::{
-        FederationId, NodeId,
+        NodeId,
         books::{Books, Record, StoredEntry},
     },
 };
@@ -38,7 +38,7 @@ const READERS_KEPT: usize = 4;
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
-    policy: Policy,
+    options: StoreOptions,
     // Before the writer, so that it closes last: a connection that only reads can't fold the write-ahead log back.
     readers: Mutex<Vec<Connection>>,
     writer: Mutex<Connection>,
@@ -49,17 +49,12 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Where the file is no store, is damaged, was written by a newer version, or belongs to another node or federation.
-    pub fn open(
-        path: &Path,
-        federation: FederationId,
-        own: NodeId,
-        policy: Policy,
-    ) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let cannot = |source| StoreError::Open { path: path.to_owned(), source };
         make_private(path).map_err(cannot)?;
-        let writer = open_writer(path, federation, own).map_err(|fault| fault.about(path))?;
+        let writer = open_writer(path, &options).map_err(|fault| fault.about(path))?;
         keep_private(path).map_err(cannot)?;
-        Ok(Self { path: path.to_owned(), policy, readers: Mutex::default(), writer: Mutex::new(writer) })
+        Ok(Self { path: path.to_owned(), options, readers: Mutex::default(), writer: Mutex::new(writer) })
     }
 
     /// Runs a read on a connection of its own: a short one, because a long one keeps the write-ahead log from shrinking.
@@ -84,14 +79,14 @@ impl SqliteStore {
 }
 
 /// The file is looked at before anything is set: to turn on the write-ahead log is to write to somebody's file.
-fn open_writer(path: &Path, federation: FederationId, own: NodeId) -> Result<Connection, Fault> {
+fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut writer = Connection::open_with_flags(path, flags)?;
     schema::configure_reader(&writer)?;
-    let kind = schema::identify(path, &writer, federation, own)?;
-    schema::configure(path, &writer)?;
+    let kind = schema::identify(path, &writer, options.federation, options.own)?;
+    schema::configure(path, &writer, options.durability)?;
     match kind {
-        schema::Kind::Empty => schema::create(&mut writer, federation, own)?,
+        schema::Kind::Empty => schema::create(&mut writer, options.federation, options.own)?,
         schema::Kind::Ours => {}
     }
     Ok(writer)
@@ -106,7 +101,7 @@ fn open_reader(path: &Path) -> Result<Connection, Fault> {
 
 impl Store for SqliteStore {
     fn load(&self) -> Result<Books, StoreError> {
-        self.read(|connection| reader::books(connection, &self.policy))
+        self.read(|connection| reader::books(connection, &self.options.policy))
     }
 
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
@@ -128,6 +123,18 @@ impl Store for SqliteStore {
 
     fn sessions(&self) -> Result<BTreeMap<String, Session>, StoreError> {
         self.read(reader::sessions)
+    }
+
+    fn scrub(&self, _from: Option<(NodeId, Seq)>, _rows: usize) -> Result<Scrubbed, StoreError> {
+        Ok(Scrubbed::default())
+    }
+
+    fn prune(&self, _now: Millis) -> Result<Pruned, StoreError> {
+        Ok(Pruned::default())
+    }
+
+    fn corpus(&self) -> CorpusSize {
+        CorpusSize::default()
     }
 }
 
@@ -152,6 +159,11 @@ fn keep_private(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ledger::policy::Policy, log::FederationId};
+
+    fn options() -> StoreOptions {
+        StoreOptions::new(FederationId([7; 32]), NodeId::from_stored([1; 32]), Policy::default())
+    }
 
     fn setting(connection: &Connection, name: &str) -> String {
         let answer = connection.pragma_query_value(None, name, |row| {
@@ -167,8 +179,7 @@ mod tests {
     fn both_kinds_of_connection_have_their_settings_and_readers_can_not_write() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
-        let own = NodeId::from_stored([1; 32]);
-        let store = SqliteStore::open(&path, FederationId([7; 32]), own, Policy::default()).unwrap();
+        let store = SqliteStore::open(&path, options()).unwrap();
         let writer = store.writer.lock().unwrap();
         let reader = open_reader(&path).unwrap();
         for (name, wanted) in [
@@ -195,11 +206,12 @@ mod tests {
     fn a_read_does_not_wait_for_a_commit_and_sees_none_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
-        let own = NodeId::from_stored([1; 32]);
-        let store = SqliteStore::open(&path, FederationId([7; 32]), own, Policy::default()).unwrap();
+        let store = SqliteStore::open(&path, options()).unwrap();
         let writer = store.writer.lock().unwrap();
         writer
-            .execute_batch("BEGIN IMMEDIATE; INSERT INTO meta VALUES ('newest_time', x'0000000000000007')")
+            .execute_batch(
+                "BEGIN IMMEDIATE; INSERT INTO meta (key, value) VALUES ('newest_time', x'0000000000000007')",
+            )
             .unwrap();
         assert_eq!(store.load().unwrap().newest_time, Millis::ZERO);
         writer.execute_batch("COMMIT").unwrap();

@@ -34,6 +34,8 @@ pub(super) fn books(connection: &Connection, policy: &Policy) -> Result<Books, F
         peers: peers(&moment)?,
         submissions: submissions(&moment)?,
         newest_time: newest_time(&moment)?,
+        missing: BTreeMap::new(),
+        restored: false,
     })
 }
 

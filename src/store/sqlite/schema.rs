@@ -4,13 +4,16 @@ use std::{io, path::Path};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{super::StoreError, faults::Fault};
+use super::{
+    super::{Durability, StoreError},
+    faults::Fault,
+};
 use crate::log::{FederationId, NodeId};
 
 /// Marks a SQLite file as ours: "cgmh".
 const APPLICATION_ID: i64 = 0x6367_6d68;
 /// The schema that this version reads and writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// The first schema. Contents stand apart from entries, because they may be pruned and headers may not.
 const VERSION_1: &str = "
@@ -73,10 +76,42 @@ CREATE TABLE peers (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What the second schema adds. `seal`: a few bytes of a hash over the rest of its row, so that a bit that flipped is found
+/// when the row is read. `missing`: entries (`what` = `entry`) and contents (`content`) that are to be fetched again. `words`: the full-text
+/// index of accepted contents, by the number of their row; it keeps no copy of them. Contents get a number of their own,
+/// because the index needs one that never changes.
+const VERSION_2: &str = "
+ALTER TABLE meta ADD COLUMN seal BLOB;
+ALTER TABLE authors ADD COLUMN seal BLOB;
+ALTER TABLE entries ADD COLUMN seal BLOB;
+ALTER TABLE submissions ADD COLUMN seal BLOB;
+ALTER TABLE peers ADD COLUMN seal BLOB;
+CREATE TABLE contents_2 (
+  number INTEGER PRIMARY KEY,
+  author INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  content BLOB NOT NULL,
+  UNIQUE (author, seq),
+  FOREIGN KEY (author, seq) REFERENCES entries (author, seq)
+) STRICT;
+INSERT INTO contents_2 (author, seq, content) SELECT author, seq, content FROM contents ORDER BY rowid;
+DROP TABLE contents;
+ALTER TABLE contents_2 RENAME TO contents;
+CREATE TABLE missing (
+  author INTEGER NOT NULL REFERENCES authors (number),
+  seq INTEGER NOT NULL,
+  what TEXT NOT NULL,
+  PRIMARY KEY (author, seq, what)
+) STRICT, WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5 (
+  content, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+);
+";
+
 /// Settings of the connection that writes. `synchronous = FULL`: without the sync, simulated power cuts lose
 /// acknowledged commits in most states, and an own entry that was lost after it left is a fork. `fullfsync` matters on
 /// macOS only, where a plain sync leaves the data in the disk's cache.
-pub(super) fn configure(path: &Path, connection: &Connection) -> Result<(), Fault> {
+pub(super) fn configure(path: &Path, connection: &Connection, durability: Durability) -> Result<(), Fault> {
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
         let why = format!(
@@ -89,7 +124,11 @@ pub(super) fn configure(path: &Path, connection: &Connection) -> Result<(), Faul
             source: io::Error::new(io::ErrorKind::Unsupported, why),
         }));
     }
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::Normal => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -174,6 +213,7 @@ pub(super) fn create(
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(VERSION_1)?;
+    transaction.execute_batch(VERSION_2)?;
     let mut insert = transaction.prepare("INSERT INTO meta (key, value) VALUES (?1, ?2)")?;
     insert.execute(params!["federation", federation.0])?;
     insert.execute(params!["node", own.as_bytes()])?;

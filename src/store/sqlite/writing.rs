@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::{
     super::{PEERS_MAX, follows},
+    corpus,
     faults::Fault,
     rows::{signed, unsigned, verdict_name},
 };
@@ -43,6 +44,7 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
                 // Big-endian, so that the larger time is also the larger value.
                 put.execute([time.0.to_be_bytes()])?;
             }
+            Record::Mended { .. } | Record::Recovered => {}
         }
     }
     if submissions {
@@ -100,8 +102,6 @@ fn put_entries(
          verdict, session, mode, coherence_ppm, weight_ppm, delta_uatp) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?;
-    let mut put_content =
-        transaction.prepare_cached("INSERT INTO contents (author, seq, content) VALUES (?1, ?2, ?3)")?;
     for judged in entries {
         let entry = &judged.entry;
         let seq = signed(entry.seq().0);
@@ -124,7 +124,7 @@ fn put_entries(
             thought.map(|thought| thought.delta.0),
         ])?;
         if let Some(content) = entry.content() {
-            put_content.execute(params![author, seq, &content[..]])?;
+            corpus::put(transaction, author, seq, content)?;
         }
     }
     Ok(())
