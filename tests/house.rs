@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("protocol", &["ledger", "log"]),
     ("store", &["ledger", "log"]),
     ("net", &["log", "protocol", "ledger"]),
-    ("monitor", &["ledger", "protocol"]),
+    ("monitor", &["ledger", "log", "protocol"]),
     ("node", &["ledger", "log", "protocol", "store", "net", "monitor"]),
     ("api", &["ledger", "log", "protocol", "store", "monitor", "node"]),
     ("cli", &["ledger", "log", "protocol", "store", "net", "monitor", "node", "api"]),

@@ -83,7 +83,11 @@ impl From<SubmitFault> for Fault {
         match fault {
             SubmitFault::Busy { .. } => Self::unavailable("busy", message),
             SubmitFault::StoreFailed => Self::unavailable("store_failed", message),
+            SubmitFault::OwnLogAwaited { .. } => Self::unavailable("own_log_awaited", message),
             SubmitFault::OwnLogBehind { .. } => Self::unavailable("own_log_behind", message),
+            SubmitFault::OwnLogConflict { .. } => Self::unavailable("own_log_conflict", message),
+            SubmitFault::Clone => Self::unavailable("clone", message),
+            SubmitFault::DiskLow(_) => Self::unavailable("disk_low", message),
             SubmitFault::Key => Self::bad_request("bad_key", message),
         }
     }

@@ -14,6 +14,10 @@ pub struct Status {
     pub listen: Vec<String>,
     /// How many connections are open: one for each verified peer, and for a moment those that are being admitted.
     pub connections: usize,
+    /// Whether it may write.
+    pub own_log: OwnLog,
+    /// How much it keeps.
+    pub corpus: Corpus,
     /// Whom it is linked with or has heard of.
     pub peers: Vec<Peer>,
     /// Whose logs it holds.
@@ -22,6 +26,26 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
     /// What a person should look at.
     pub alerts: Vec<Alert>,
+}
+
+/// Whether a node may write into its own log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OwnLog {
+    /// `open`, `waiting` (it gets its own log back from its peers first), `read_only` (too little room on the disk), or `halted`.
+    pub state: String,
+    /// Why it may not write, and what to do.
+    pub why: Option<String>,
+}
+
+/// How much a node keeps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Corpus {
+    /// Accepted thoughts whose contents are kept.
+    pub thoughts: u64,
+    /// Bytes of all contents that are kept.
+    pub bytes: u64,
+    /// Entries and contents that it lacks and asks its peers for.
+    pub missing: u64,
 }
 
 /// What a node says of itself.

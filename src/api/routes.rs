@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use super::{
     corpus::{self, Explained, Wanted},
     error::Fault,
-    json, submit, views,
+    json, submit,
+    views::{self, Readiness},
 };
 use crate::node::Handle;
 
@@ -126,7 +127,8 @@ async fn alive() -> Json<Value> {
 /// The loop answers, so the store is open; and the node has an account and a socket.
 async fn ready(State(handle): State<Handle>) -> Reply<Value> {
     match views::is_ready(&handle).await? {
-        true => Ok(Json(json!({ "ok": true }))),
-        false => Err(Fault::unavailable("starting", "the node is not ready yet")),
+        Readiness::Ready => Ok(Json(json!({ "ok": true }))),
+        Readiness::Starting => Err(Fault::unavailable("starting", "the node is not ready yet")),
+        Readiness::NotWriting { state, why } => Err(Fault::unavailable(state, why)),
     }
 }

@@ -29,6 +29,8 @@ pub async fn status(handle: &Handle) -> Result<json::Status, NodeGone> {
         node: node(handle),
         listen: handle.listen().iter().map(ToString::to_string).collect(),
         connections: handle.connections(),
+        own_log: own_log(&view),
+        corpus: corpus(handle, &view),
         peers: peers(handle, &view),
         authors: authors(handle, &view),
         counters: handle.counters(),
@@ -36,13 +38,42 @@ pub async fn status(handle: &Handle) -> Result<json::Status, NodeGone> {
     })
 }
 
-/// Whether the node listens and has an account: not before a new node's genesis entry is stored.
+fn own_log(view: &View) -> json::OwnLog {
+    json::OwnLog { state: view.own_log.name().to_owned(), why: view.own_log.why().map(str::to_owned) }
+}
+
+fn corpus(handle: &Handle, view: &View) -> json::Corpus {
+    let size = handle.store().corpus();
+    json::Corpus { thoughts: size.thoughts, bytes: size.bytes, missing: view.missing }
+}
+
+/// Whether the node listens, has an account and may write: not before a new node's genesis entry is stored.
 ///
 /// # Errors
 /// Where it stops meanwhile.
-pub async fn is_ready(handle: &Handle) -> Result<bool, NodeGone> {
+pub async fn is_ready(handle: &Handle) -> Result<Readiness, NodeGone> {
     let view = handle.view().await?;
-    Ok(view.authors.contains_key(&handle.about().id) && !handle.listen().is_empty())
+    if let Some(why) = view.own_log.why() {
+        return Ok(Readiness::NotWriting { state: view.own_log.name(), why: why.to_owned() });
+    }
+    let has_begun = view.authors.contains_key(&handle.about().id) && !handle.listen().is_empty();
+    Ok(if has_begun { Readiness::Ready } else { Readiness::Starting })
+}
+
+/// How far a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It is not there yet.
+    Starting,
+    /// It listens and has an account.
+    Ready,
+    /// It listens and serves, and may not write.
+    NotWriting {
+        /// How it stands, in one word.
+        state: &'static str,
+        /// Why, and what to do.
+        why: String,
+    },
 }
 
 /// What the node says of itself.

@@ -20,6 +20,7 @@ use crate::{
     api::submit::{MODE_DEFAULT, SESSION_DEFAULT},
     log::{FederationName, Hardware, Mode, NodeName, SessionName},
     node::PeerOption,
+    store::Durability,
 };
 
 /// What the variables of our options start with.
@@ -126,6 +127,26 @@ pub struct StartArgs {
     /// Most links at a time, 1 to 1024 [default: 64]
     #[arg(long, value_name = "N", env = "COGMESH_MAX_PEERS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=options::PEERS_MAX_LIMIT))]
     pub max_peers: Option<u16>,
+    /// When a commit is on the disk: full (when it is acknowledged) or normal (soon after; faster, but after a power cut the
+    /// node waits for a peer that has its own log) [default: full]
+    #[arg(long, value_name = "WHEN", env = "COGMESH_DURABILITY", hide_env_values = true)]
+    pub durability: Option<Durability>,
+    /// Write though this node's own log is in doubt and no peer can be asked; where a peer does hold entries that this node lacks, its
+    /// log forks and nobody takes more of it
+    #[arg(long, env = "COGMESH_WRITE_WITHOUT_PEERS", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub write_without_peers: Option<bool>,
+    /// Set the store aside and fetch everything again from the peers, this node's own log first; on the command line only
+    #[arg(long)]
+    pub rebuild_from_peers: bool,
+    /// Accepted thoughts whose contents are kept, 100 or more; the least worthy go first [default: 10000]
+    #[arg(long, value_name = "N", env = "COGMESH_MAX_THOUGHTS", hide_env_values = true, value_parser = clap::value_parser!(u64).range(options::MAX_THOUGHTS_MIN..))]
+    pub max_thoughts: Option<u64>,
+    /// Bytes of contents that are kept, 1048576 or more [default: 104857600]
+    #[arg(long, value_name = "BYTES", env = "COGMESH_MAX_BYTES", hide_env_values = true, value_parser = clap::value_parser!(u64).range(options::MAX_BYTES_MIN..))]
+    pub max_bytes: Option<u64>,
+    /// MiB that should stay free on the disk: below it the node only reads and serves; 0 for no limit [default: 256]
+    #[arg(long, value_name = "MIB", env = "COGMESH_DISK_MIN", hide_env_values = true, value_parser = clap::value_parser!(u64).range(..=options::DISK_MIN_MIB_LIMIT))]
+    pub disk_min: Option<u64>,
     /// Read commands from standard input: submit TEXT, status, metrics, peers, help, quit
     #[arg(long, env = "COGMESH_INTERACTIVE", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub interactive: Option<bool>,

@@ -22,7 +22,8 @@ use super::{
 use crate::{
     ledger::{policy::Policy, types::Level},
     log::{FederationName, Hardware, NodeName},
-    node::{Config, Listen, PeerOption, hardware::Machine},
+    node::{Config, Listen, PeerOption, config::DISK_FREE_MIN, hardware::Machine},
+    store::{CorpusBounds, Durability},
 };
 
 /// The configuration file's name in the data directory.
@@ -68,6 +69,16 @@ struct FileOptions {
     level: Option<u8>,
     #[serde(default, alias = "max_peers", deserialize_with = "max_peers")]
     max_peers: Option<u16>,
+    #[serde(default, deserialize_with = "parsed")]
+    durability: Option<Durability>,
+    #[serde(alias = "write_without_peers")]
+    write_without_peers: Option<bool>,
+    #[serde(default, alias = "max_thoughts", deserialize_with = "max_thoughts")]
+    max_thoughts: Option<u64>,
+    #[serde(default, alias = "max_bytes", deserialize_with = "max_bytes")]
+    max_bytes: Option<u64>,
+    #[serde(default, alias = "disk_min", deserialize_with = "disk_min")]
+    disk_min: Option<u64>,
     interactive: Option<bool>,
     #[serde(alias = "log_format")]
     log_format: Option<LogFormat>,
@@ -112,6 +123,8 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
     };
     let peers_max = usize::from(typed.max_peers.or(file.max_peers).unwrap_or(PEERS_MAX_DEFAULT));
     enough_links(&peers, peers_max)?;
+    let bounds = CorpusBounds::default();
+    let disk_min = typed.disk_min.or(file.disk_min);
     let config = Config {
         data_dir: data_dir.to_owned(),
         name: typed.name.or(file.name).unwrap_or_else(|| NodeName::from_host(host)),
@@ -124,6 +137,14 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
         peers,
         mdns: !typed.no_mdns.or(file.no_mdns).unwrap_or(false),
         peers_max,
+        durability: typed.durability.or(file.durability).unwrap_or_default(),
+        corpus: CorpusBounds {
+            thoughts_max: typed.max_thoughts.or(file.max_thoughts).unwrap_or(bounds.thoughts_max),
+            bytes_max: typed.max_bytes.or(file.max_bytes).unwrap_or(bounds.bytes_max),
+        },
+        disk_free_min: disk_min.map_or(DISK_FREE_MIN, |mib| mib << 20),
+        write_without_peers: typed.write_without_peers.or(file.write_without_peers).unwrap_or(false),
+        rebuild_from_peers: typed.rebuild_from_peers,
     };
     Ok(Run {
         config,
@@ -223,6 +244,30 @@ fn max_peers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error
     Err(D::Error::custom(format!("`max-peers` is 1 to {}, not {number}", options::PEERS_MAX_LIMIT)))
 }
 
+fn at_least<'de, D: Deserializer<'de>>(from: D, key: &str, min: u64) -> Result<Option<u64>, D::Error> {
+    let number = u64::deserialize(from)?;
+    if number >= min {
+        return Ok(Some(number));
+    }
+    Err(D::Error::custom(format!("`{key}` is {min} or more, not {number}")))
+}
+
+fn max_thoughts<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    at_least(from, "max-thoughts", options::MAX_THOUGHTS_MIN)
+}
+
+fn max_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    at_least(from, "max-bytes", options::MAX_BYTES_MIN)
+}
+
+fn disk_min<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let mib = u64::deserialize(from)?;
+    if mib <= options::DISK_MIN_MIB_LIMIT {
+        return Ok(Some(mib));
+    }
+    Err(D::Error::custom(format!("`disk-min` is {} MiB at most, not {mib}", options::DISK_MIN_MIB_LIMIT)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,13 +299,17 @@ mod tests {
     #[test]
     fn the_file_sets_every_option_and_what_was_typed_wins() {
         let file = "name = 'thor'\nport = 9000\ninterface = 'eth0'\npeer = ['a:1', 'b:2']\nno-mdns = true\n\
-            federation = 'workshop'\nhardware = 'trustzone'\nlevel = 2\nmax-peers = 8\ninteractive = true\nlog-format = 'json'\n";
+            federation = 'workshop'\nhardware = 'trustzone'\nlevel = 2\nmax-peers = 8\ndurability = 'normal'\n\
+            write-without-peers = true\nmax-thoughts = 500\nmax-bytes = 2000000\ndisk-min = 64\ninteractive = true\nlog-format = 'json'\n";
         let run = with_file(file, StartArgs::default()).unwrap();
         assert_eq!((run.config.name.as_str(), run.config.port), ("thor", Some(9000)));
         assert_eq!(run.config.listen, Listen::Interfaces(vec!["eth0".to_owned()]));
         assert_eq!((run.config.peers.len(), run.config.mdns, run.config.peers_max), (2, false, 8));
         assert_eq!((run.config.hardware, run.config.level.number()), (Hardware::TrustZone, 2));
         assert_eq!((run.interactive, run.log_format), (true, LogFormat::Json));
+        assert_eq!((run.config.durability, run.config.write_without_peers), (Durability::Normal, true));
+        assert_eq!(run.config.corpus, CorpusBounds { thoughts_max: 500, bytes_max: 2_000_000 });
+        assert_eq!(run.config.disk_free_min, 64 << 20);
         let typed = StartArgs { port: Some(9001), no_mdns: Some(false), ..StartArgs::default() };
         let run = with_file(file, typed).unwrap();
         assert_eq!((run.config.port, run.config.mdns, run.config.name.as_str()), (Some(9001), true, "thor"));
@@ -278,6 +327,11 @@ mod tests {
             ("hardware = 'abacus'", "hardware"),
             ("log-format = 'xml'", "log-format"),
             ("max-peers = 0", "max-peers"),
+            ("durability = 'never'", "durability"),
+            ("max-thoughts = 3", "max-thoughts"),
+            ("max-bytes = 3", "max-bytes"),
+            ("disk-min = -1", "disk-min"),
+            ("rebuild-from-peers = true", "rebuild-from-peers"),
             ("peer = 'thor'", "peer"),
             ("interface = 5", "interface"),
             ("no-mdns = 'maybe'", "no-mdns"),

@@ -93,10 +93,34 @@ fn line(event: &Event) {
             let what = "two nodes computed different accounts from one log; report it with the logs of both";
             tracing::warn!(author = %author.short(), peer = %peer.short(), %seq, %ours, %theirs, "{what}");
         }
+        Event::OwnLogAwaited { why } => tracing::warn!("this node does not write yet: {}", escaped(why)),
+        Event::OwnLogRecovered { through } => {
+            let through = through.map_or_else(|| "nothing".to_owned(), |through| through.to_string());
+            tracing::info!(through, "this node has its own log whole, and writes");
+        }
         Event::OwnLogBehind { peer, theirs } => {
-            let what = "this data directory is an old copy or a clone: a peer holds entries of our own log that it lacks; \
-                        nothing more is signed here";
-            tracing::error!(peer = %peer.short(), %theirs, "{what}");
+            tracing::warn!(peer = %peer.short(), %theirs, "a peer holds entries of our own log that we lack");
+        }
+        Event::WritingHalted { why } => tracing::error!("this node writes nothing more: {}", escaped(why)),
+        Event::Clone { id, own } => match own {
+            true => tracing::error!(id = %id.short(), "another process runs with this node's key"),
+            false => tracing::warn!(id = %id.short(), "two processes run with one peer's key"),
+        },
+        Event::DiskLow(low) => {
+            let (free_mib, min_mib) = (low.free >> 20, low.min >> 20);
+            tracing::error!(
+                free_mib,
+                min_mib,
+                "too little room on the disk: this node only reads and serves"
+            );
+        }
+        Event::DiskRoomy => tracing::info!("there is room on the disk again: this node writes"),
+        Event::EntryDamaged { author, seq } => {
+            tracing::error!(author = %author.short(), %seq, "a stored entry is damaged; it is fetched again");
+        }
+        Event::Mending { author, span } => {
+            let (first, last) = (span.first, span.last);
+            tracing::debug!(author = %author.short(), %first, %last, "asked for entries that are missing here");
         }
         Event::ForkSeen { author, seq } => {
             tracing::warn!(author = %author.short(), %seq, "an author signed two different entries with one seq");

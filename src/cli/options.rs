@@ -5,6 +5,12 @@ use crate::{log::NodeId, node::PeerOption};
 
 /// Most links that `--max-peers` may allow: each may hold 3 MiB, so 1,024 are 3 GiB at the very worst.
 pub const PEERS_MAX_LIMIT: i64 = 1_024;
+/// Fewest thoughts that `--max-thoughts` may keep: with fewer, pruning would be all that the node does.
+pub const MAX_THOUGHTS_MIN: u64 = 100;
+/// Fewest bytes that `--max-bytes` may keep: some dozens of the longest contents.
+pub const MAX_BYTES_MIN: u64 = 1 << 20;
+/// Most MiB that `--disk-min` may ask for: no disk is larger than an exbibyte.
+pub const DISK_MIN_MIB_LIMIT: u64 = 1 << 40;
 /// Longest name of a network interface that Linux knows.
 const INTERFACE_BYTES_MAX: usize = 15;
 /// Longest key of a submission.

@@ -25,7 +25,10 @@ use super::{
     show::{Form, escaped},
 };
 use crate::{
-    api::{self, Api, views},
+    api::{
+        self, Api,
+        views::{self, Readiness},
+    },
     node::{self, Handle, hardware::Machine},
 };
 
@@ -99,7 +102,7 @@ pub async fn run(typed: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) -
 /// longer than usual holds nothing else up.
 async fn log_begun(handle: &Handle) {
     let begun = async {
-        while views::is_ready(handle).await == Ok(false) {
+        while views::is_ready(handle).await == Ok(Readiness::Starting) {
             sleep(LOOK_AGAIN).await;
         }
     };

@@ -9,7 +9,7 @@ use super::{
     peers,
     show::{duration, escaped, fields, hardware},
 };
-use crate::api::json::Status;
+use crate::api::json::{Corpus, OwnLog, Status};
 
 /// Asks the running node and shows its status.
 ///
@@ -35,6 +35,8 @@ pub fn text(status: &Status) -> String {
         ),
         ("federation", format!("{} ({kind}, {})", escaped(&federation.name), escaped(&federation.id))),
         ("listens on", escaped(&status.listen.join(", "))),
+        ("own log", own_log(&status.own_log)),
+        ("corpus", corpus(&status.corpus)),
         ("running for", duration(node.uptime_s)),
         ("version", escaped(&node.version)),
     ]);
@@ -47,4 +49,20 @@ pub fn text(status: &Status) -> String {
         peers::text(&status.peers),
         authors::text(&status.authors)
     )
+}
+
+fn own_log(own: &OwnLog) -> String {
+    match &own.why {
+        None => escaped(&own.state),
+        Some(why) => format!("{}: {}", escaped(&own.state), escaped(why)),
+    }
+}
+
+fn corpus(corpus: &Corpus) -> String {
+    let Corpus { thoughts, bytes, missing } = corpus;
+    let missing = match missing {
+        0 => String::new(),
+        missing => format!(", {missing} entries or contents missing"),
+    };
+    format!("{thoughts} thoughts, {} KiB of contents{missing}", bytes.div_ceil(1_024))
 }

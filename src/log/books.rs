@@ -76,7 +76,8 @@ pub struct Books {
     /// What of each author's log is to be fetched again: damaged entries, and contents that the node never had or whose
     /// row was damaged. In order, without overlap; at most [`MISSING_MAX`] in all. What was pruned is not missing.
     pub missing: BTreeMap<NodeId, Vec<Span>>,
-    /// Whether the store was put back from a backup and the node has not got its own log back from a peer since.
+    /// Whether the store was put back from a backup, or the node met a sign that it lacks entries of its own log, and it has not
+    /// got its own log back from a peer since.
     pub restored: bool,
 }
 
@@ -159,7 +160,9 @@ pub enum Record {
         /// In the order of their seqs; verified.
         entries: Vec<Entry>,
     },
-    /// The node has its own log back (see [`Books::restored`]).
+    /// The node may lack entries of its own log, and must get it back before it writes, also after a restart (see [`Books::restored`]).
+    Doubted,
+    /// The node has its own log back.
     Recovered,
 }
 

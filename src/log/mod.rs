@@ -23,6 +23,7 @@
 //! passed on as they came and read strictly: what parses is written again as the same bytes. A [`Verified`] value can only be
 //! made here, by the check itself. One crypto library verifies everywhere, because two could disagree about one signature.
 
+pub mod alive;
 pub mod books;
 pub mod claim;
 pub mod entry;
@@ -36,6 +37,7 @@ pub mod peer_record;
 pub mod segment;
 mod work;
 
+pub use alive::Alive;
 pub use claim::Claim;
 pub use entry::{Body, Entry, Genesis, Hardware, Hash, Header, Mode, Thought};
 pub use head::Head;

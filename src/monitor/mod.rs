@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{ledger::fold::Verdict, protocol::input::Event};
+use crate::{ledger::fold::Verdict, log::NodeId, protocol::input::Event};
 
 /// Most alerts that are kept, one for each thing that they are about; the oldest goes first.
 const ALERTS_MAX: usize = 256;
@@ -42,6 +42,9 @@ impl Monitor {
         state.count(counter_of(event));
         if let Some((name, about)) = alert_of(event) {
             state.raise(name, about, wall_ms);
+        }
+        if let Some(name) = ended_by(event) {
+            state.alerts.retain(|alert| alert.name != name);
         }
     }
 
@@ -110,6 +113,14 @@ pub fn counter_of(event: &Event) -> String {
         Event::OwnClockSkew { .. } => "clock_skew_own".to_owned(),
         Event::Divergence { .. } => "divergence".to_owned(),
         Event::OwnLogBehind { .. } => "own_log_behind".to_owned(),
+        Event::OwnLogAwaited { .. } => "own_log_awaited".to_owned(),
+        Event::OwnLogRecovered { .. } => "own_log_recovered".to_owned(),
+        Event::WritingHalted { .. } => "writing_halted".to_owned(),
+        Event::Clone { .. } => "clones".to_owned(),
+        Event::DiskLow(_) => "disk_low".to_owned(),
+        Event::DiskRoomy => "disk_roomy".to_owned(),
+        Event::EntryDamaged { .. } => "entries_damaged".to_owned(),
+        Event::Mending { .. } => "mends_asked".to_owned(),
         Event::ForkSeen { .. } => "forks".to_owned(),
         Event::NameTaken { .. } => "names_taken".to_owned(),
         Event::PeerBehind { .. } => "peers_behind".to_owned(),
@@ -129,6 +140,17 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
             "own_log_behind",
             format!("peer {peer} holds our entry {theirs}, and this data directory does not"),
         )),
+        Event::OwnLogAwaited { why } => Some(("own_log_awaited", why.clone())),
+        Event::WritingHalted { why } => Some(("writing_halted", why.clone())),
+        Event::Clone { id, .. } => Some(("clone", clone_about(*id))),
+        Event::DiskLow(low) => Some((
+            "disk_low",
+            format!(
+                "fewer than {} MiB are free; the node only reads and serves until there is more",
+                low.min >> 20
+            ),
+        )),
+        Event::EntryDamaged { author, .. } => Some(("store_damaged", format!("entries of author {author}"))),
         Event::ForkSeen { author, seq } => Some(("fork", format!("author {author} at entry {seq}"))),
         Event::ClockSkew { author, .. } => Some(("clock_skew", format!("author {author}"))),
         Event::OwnClockSkew { .. } => {
@@ -137,7 +159,7 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         Event::NameTaken { id, name } => Some(("name_taken", format!("{id} claims the name {name}"))),
         Event::Refused { id: Some(id), refusal } | Event::RefusedBy { id, refusal } => {
             let is_clone = refusal.code == crate::protocol::refusal::RefusalCode::Clone;
-            is_clone.then(|| ("clone", format!("node key {id} is live in two places")))
+            is_clone.then(|| ("clone", clone_about(*id)))
         }
         Event::Trouble { what } => Some(("trouble", what.clone())),
         Event::Entry(_)
@@ -151,6 +173,47 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         | Event::PeerBehind { .. }
         | Event::Wanted { .. }
         | Event::Serving { .. }
+        | Event::OwnLogRecovered { .. }
+        | Event::DiskRoomy
+        | Event::Mending { .. }
         | Event::HandshakeFailed { .. } => None,
+    }
+}
+
+fn clone_about(id: NodeId) -> String {
+    format!("node key {id} is live in two places")
+}
+
+/// The alert that an event ends.
+const fn ended_by(event: &Event) -> Option<&'static str> {
+    match event {
+        Event::OwnLogRecovered { .. } => Some("own_log_awaited"),
+        Event::DiskRoomy => Some("disk_low"),
+        Event::Entry(_)
+        | Event::PeerVerified { .. }
+        | Event::PeerLost { .. }
+        | Event::LinkReplaced { .. }
+        | Event::Refused { .. }
+        | Event::RefusedBy { .. }
+        | Event::DialFailed { .. }
+        | Event::Seen { .. }
+        | Event::SegmentRefused { .. }
+        | Event::ClockSkew { .. }
+        | Event::OwnClockSkew { .. }
+        | Event::Divergence { .. }
+        | Event::OwnLogAwaited { .. }
+        | Event::OwnLogBehind { .. }
+        | Event::WritingHalted { .. }
+        | Event::Clone { .. }
+        | Event::DiskLow(_)
+        | Event::EntryDamaged { .. }
+        | Event::Mending { .. }
+        | Event::ForkSeen { .. }
+        | Event::NameTaken { .. }
+        | Event::PeerBehind { .. }
+        | Event::Wanted { .. }
+        | Event::HandshakeFailed { .. }
+        | Event::Trouble { .. }
+        | Event::Serving { .. } => None,
     }
 }

@@ -67,7 +67,10 @@ async fn read_control(shared: &Shared, link: &Link, frames: &mut Frames) -> Resu
             ControlFrame::Hello(_)
             | ControlFrame::Admitted(_)
             | ControlFrame::Ping { .. }
-            | ControlFrame::Pong { .. } => None,
+            | ControlFrame::Pong { .. }
+            | ControlFrame::Rival { .. }
+            | ControlFrame::Alive(_)
+            | ControlFrame::Clone(_) => None,
         };
         let last = refusal.is_some();
         if let Some(refusal) = refusal

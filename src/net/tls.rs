@@ -60,9 +60,6 @@ pub enum CertificateFault {
         /// Who answers.
         found: NodeId,
     },
-    /// It is this node's own key.
-    #[error("this node itself answers there, or a copy of it with the same key")]
-    Ourselves,
     /// The handshake is not signed with the certificate's key: somebody shows a certificate that is not theirs.
     #[error("it does not hold the key of the certificate that it shows")]
     NotItsKey,
@@ -74,7 +71,6 @@ pub(super) type Found = Arc<OnceLock<CertificateFault>>;
 /// What every handshake of this node needs.
 #[derive(Debug)]
 pub(super) struct Credentials {
-    node: NodeId,
     provider: Arc<CryptoProvider>,
     resolver: Arc<SingleCertAndKey>,
 }
@@ -103,11 +99,7 @@ impl Credentials {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(document));
         let certificate = NodeCertificate::self_signed(identity)?;
         let certified = CertifiedKey::from_der(vec![certificate.to_rustls()], key, &provider)?;
-        Ok(Self {
-            node: identity.node_id(),
-            provider: Arc::new(provider),
-            resolver: Arc::new(SingleCertAndKey::from(certified)),
-        })
+        Ok(Self { provider: Arc::new(provider), resolver: Arc::new(SingleCertAndKey::from(certified)) })
     }
 
     /// For one connection that somebody else opens.
@@ -148,7 +140,6 @@ impl Credentials {
     fn verifier(&self, expect: Option<NodeId>) -> Verifier {
         Verifier {
             algorithms: self.provider.signature_verification_algorithms,
-            own: self.node,
             expect,
             found: Found::default(),
         }
@@ -193,7 +184,6 @@ pub fn node_of(
 #[derive(Debug)]
 struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
-    own: NodeId,
     expect: Option<NodeId>,
     found: Found,
 }
@@ -205,7 +195,6 @@ impl Verifier {
             Some(wanted) if wanted != node => {
                 Err(self.refuse(CertificateFault::WrongNode { wanted, found: node }))
             }
-            _ if node == self.own => Err(self.refuse(CertificateFault::Ourselves)),
             Some(_) | None => Ok(()),
         }
     }

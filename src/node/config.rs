@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use crate::{
     ledger::{policy::Policy, types::Level},
     log::{FederationName, Hardware, NodeId, NodeName},
+    store::{CorpusBounds, Durability},
 };
 
 /// The first port that is tried where none is named.
 pub const PORT_FIRST: u16 = 8888;
 /// The last port that is tried where none is named.
 pub const PORT_LAST: u16 = 8987;
+
+/// Bytes that should stay free on the disk where none are named: 256 MiB.
+pub const DISK_FREE_MIN: u64 = 256 << 20;
 
 /// How one node runs.
 #[derive(Clone, Debug)]
@@ -36,6 +40,18 @@ pub struct Config {
     pub peers: Vec<PeerOption>,
     /// Whether it announces itself and listens to announcements.
     pub mdns: bool,
+    /// When a commit is on the disk. Default: when it is acknowledged.
+    pub durability: Durability,
+    /// How many contents it keeps. Default 10,000 thoughts and 100 MiB.
+    pub corpus: CorpusBounds,
+    /// Bytes that should stay free where the data directory is: below it the node only reads and serves. Default 256 MiB, so that
+    /// the system and the node's own log files have room left to tell what happens.
+    pub disk_free_min: u64,
+    /// Whether it writes though its own log is in doubt and no peer can be asked. The operator answers for it that nobody
+    /// holds entries of this node that it lacks: otherwise its log forks.
+    pub write_without_peers: bool,
+    /// Whether it sets its store aside and fetches everything again from its peers.
+    pub rebuild_from_peers: bool,
     /// Most links at a time. Default 64: each holds at most about 4.5 MiB of queues and windows, and 0.1 MiB when idle.
     pub peers_max: usize,
 }

@@ -5,12 +5,16 @@
 
 mod clock;
 pub mod config;
+mod disk;
 mod handle;
 pub mod hardware;
 pub mod identity_file;
 mod lock;
+mod rebuild;
 mod run;
+mod scrub;
 mod serve;
+mod standing;
 mod work;
 
 use std::{
@@ -33,7 +37,7 @@ use self::{
     handle::Shared,
     identity_file::KeyFileError,
     lock::DataDirLock,
-    run::{Loop, Sources},
+    run::{Loop, Sources, StoreNews},
 };
 pub use self::{
     config::{Config, Listen, PeerOption},
@@ -50,12 +54,22 @@ use crate::{
         certificates::EXPIRES_MS,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
     },
-    protocol::{Federation, frame::Instance, hello::Setup, input::Hint, input::Input},
-    store::{SqliteStore, Store, StoreError, StoreOptions, writer::Writer},
+    protocol::{
+        Federation,
+        frame::Instance,
+        hello::Setup,
+        input::{Hint, Input},
+        recovery::Standing,
+    },
+    store::{
+        SqliteStore, Store, StoreError, StoreOptions,
+        sign_mark::SignMark,
+        writer::{Writer, WriterSetup},
+    },
 };
 
 /// The store's file in the data directory.
-const STORE_FILE: &str = "store.db";
+pub const STORE_FILE: &str = "store.db";
 /// Events from the net that wait for the loop. A segment has at most 256 KiB, so 64 MiB at the very worst; beyond
 /// that QUIC's flow control stops the senders.
 const NET_EVENTS_MAX: usize = 256;
@@ -124,15 +138,18 @@ fn launch(
     endpoint: Arc<Endpoint>,
     net: mpsc::Receiver<NetEvent>,
 ) -> Result<Handle, StartError> {
-    let Opened { lock, identity, store, books, setup } = opened;
+    let Opened { lock, identity, store, books, setup, mark, standing } = opened;
     let mut seed = [0; 32];
     rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
     let setup = Setup { addresses: record_addresses(&listening), ..setup };
-    let clock = Clock::start(books.newest_time);
+    let clock = Arc::new(Clock::start(books.newest_time));
     let (commit_sender, commits) = mpsc::unbounded_channel();
     // The loop reads commits until the writer has ended, so this never goes unheard.
-    let writer = Writer::start(Arc::clone(&store), setup.id(), move |commit| {
+    let writer_clock = Arc::clone(&clock);
+    let writer_setup =
+        WriterSetup { own: setup.id(), mark: Some(mark), now: move || writer_clock.now().wall };
+    let writer = Writer::start(Arc::clone(&store), writer_setup, move |commit| {
         drop(commit_sender.send(commit));
     });
     let (found_sender, found) = mpsc::channel(FOUND_MAX);
@@ -142,7 +159,7 @@ fn launch(
     let about = about(config, &setup, &endpoint);
     let mut first = vec![];
     let keys = (Arc::clone(&identity), setup.federation);
-    let mut federation = Federation::new(setup, books, seed, clock.now(), &mut first);
+    let mut federation = Federation::new(setup, books, standing, seed, clock.now(), &mut first);
     for hint in hints {
         federation.handle(clock.now(), Input::Hint(hint), &mut first);
     }
@@ -164,6 +181,7 @@ fn launch(
         stop: stop.clone(),
         ended,
     });
+    let stores = watch_store(config, &store, &stop);
     let core = Loop {
         federation,
         clock,
@@ -179,8 +197,20 @@ fn launch(
         ended: ended_sender,
         lock,
     };
-    tokio::spawn(core.run(Sources { wishes, net, found, commits }, first));
+    tokio::spawn(core.run(Sources { wishes, net, found, commits, stores }, first));
     Ok(handle)
+}
+
+/// Starts what looks after disk and store while the node runs.
+fn watch_store(config: &Config, store: &Arc<dyn Store>, stop: &CancellationToken) -> StoreNews {
+    let (disk_sender, disk) = mpsc::channel(1);
+    let (damage_sender, damage) = mpsc::channel(FOUND_MAX);
+    let room = disk::watch(config.data_dir.clone(), config.disk_free_min, disk_sender);
+    let scrub = scrub::run(Arc::clone(store), damage_sender);
+    let (room_stop, scrub_stop) = (stop.clone(), stop.clone());
+    tokio::spawn(async move { room_stop.run_until_cancelled(room).await });
+    tokio::spawn(async move { scrub_stop.run_until_cancelled(scrub).await });
+    StoreNews { disk, damage }
 }
 
 /// What is read or made before the first socket is opened.
@@ -190,6 +220,8 @@ struct Opened {
     store: Arc<dyn Store>,
     books: Books,
     setup: Setup,
+    mark: SignMark,
+    standing: Standing,
 }
 
 fn open(config: &Config) -> Result<Opened, StartError> {
@@ -199,20 +231,29 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let lock = DataDirLock::take(path)?;
     let identity = Arc::new(identity_file::load_or_create(path)?);
     let federation = FederationId::new(&config.federation, &config.policy, None);
-    let store = open_store(path, federation, identity.node_id(), config)?;
+    let own = identity.node_id();
+    let (mut mark, found) = SignMark::open(path, own, config.durability)?;
+    let store = match config.rebuild_from_peers {
+        true => rebuild::open(path, store_options(config, federation, own))?,
+        false => open_store(path, store_options(config, federation, own))?,
+    };
     let books = store.load()?;
+    let standing = standing::of(found, &books, own, config.write_without_peers);
     let setup = setup(config, &identity, federation, &*store)?;
-    Ok(Opened { lock, identity, store, books, setup })
+    mark.begin(books.authors.get(&own).map(|book| (book.seq(), book.hash)))?;
+    Ok(Opened { lock, identity, store, books, setup, mark, standing })
 }
 
-fn open_store(
-    data_dir: &Path,
-    federation: FederationId,
-    author: NodeId,
-    config: &Config,
-) -> Result<Arc<dyn Store>, StoreError> {
-    let file = data_dir.join(STORE_FILE);
-    Ok(Arc::new(SqliteStore::open(&file, StoreOptions::new(federation, author, config.policy.clone()))?))
+fn store_options(config: &Config, federation: FederationId, own: NodeId) -> StoreOptions {
+    StoreOptions {
+        durability: config.durability,
+        corpus: config.corpus,
+        ..StoreOptions::new(federation, own, config.policy.clone())
+    }
+}
+
+fn open_store(data_dir: &Path, options: StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE), options)?))
 }
 
 /// What the node says of itself: as its genesis entry has it, or as configured where it has none yet.

@@ -8,10 +8,13 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{clock::Clock, handle::Wish, lock::DataDirLock, serve::serve};
+use super::{clock::Clock, handle::Wish, lock::DataDirLock, scrub::Finding, serve::serve};
 use crate::{
     ledger::types::Seq,
-    log::{FederationId, Identity, NodeId, books::Record},
+    log::{
+        FederationId, Identity, NodeId,
+        books::{Record, Span},
+    },
     monitor::Monitor,
     net::{
         Endpoint, NetEvent,
@@ -19,7 +22,7 @@ use crate::{
     },
     protocol::{
         Federation,
-        input::{Answer, Effect, Event, Input, LinkId, SubmitFault, Ticket},
+        input::{Answer, DiskLow, Effect, Event, Input, LinkId, SubmitFault, Ticket},
         refusal::{Refusal, RefusalCode},
     },
     store::{
@@ -50,7 +53,7 @@ pub enum RunError {
 /// Everything that the loop owns.
 pub(super) struct Loop {
     pub(super) federation: Federation,
-    pub(super) clock: Clock,
+    pub(super) clock: Arc<Clock>,
     pub(super) keys: (Arc<Identity>, FederationId),
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) discovery: Discovery,
@@ -70,7 +73,17 @@ pub(super) struct Sources {
     pub(super) net: mpsc::Receiver<NetEvent>,
     pub(super) found: mpsc::Receiver<Found>,
     pub(super) commits: mpsc::UnboundedReceiver<Result<Committed, StoreError>>,
+    pub(super) stores: StoreNews,
 }
+
+/// What is found about disk and store while the node runs.
+pub(super) struct StoreNews {
+    pub(super) disk: mpsc::Receiver<Option<DiskLow>>,
+    pub(super) damage: mpsc::Receiver<Finding>,
+}
+
+/// A want that was served: of that link, for that author, and the first damaged entry that was met.
+type Served = (LinkId, NodeId, Option<Seq>);
 
 /// What the loop remembers between turns beside the core.
 struct Turn {
@@ -79,7 +92,11 @@ struct Turn {
     next_ticket: u64,
     /// What the writer had no room for: nothing else is taken in until it has.
     unsent: std::collections::VecDeque<Vec<Record>>,
-    served: mpsc::UnboundedSender<(LinkId, NodeId)>,
+    served: mpsc::UnboundedSender<Served>,
+    /// Too little room, as the watch on the disk says.
+    disk_low: Option<DiskLow>,
+    /// Whether the writer waits for room.
+    is_full: bool,
     tasks: TaskTracker,
 }
 
@@ -93,6 +110,8 @@ impl Loop {
             next_ticket: 0,
             unsent: std::collections::VecDeque::new(),
             served,
+            disk_low: None,
+            is_full: false,
             tasks: TaskTracker::new(),
         };
         self.carry_out(&mut turn);
@@ -106,13 +125,22 @@ impl Loop {
             tokio::select! {
                 commit = sources.commits.recv() => match commit {
                     Some(Ok(committed)) => self.committed(&mut turn, &committed),
+                    Some(Err(StoreError::Full { .. })) => self.blocked(&mut turn),
                     Some(Err(error)) => break Err(RunError::Store { why: describe(&error) }),
                     None => break Err(RunError::Store { why: "its thread has ended".to_owned() }),
                 },
                 () = self.stop.cancelled() => break Ok(()),
-                Some((link, author)) = served_by.recv() => {
+                Some((link, author, damaged)) = served_by.recv() => {
                     self.turn(&mut turn, Input::Served { link, author });
+                    if let Some(seq) = damaged {
+                        self.turn(&mut turn, Input::Damaged { author, seq });
+                    }
                 }
+                Some(low) = sources.stores.disk.recv() => {
+                    turn.disk_low = low;
+                    self.disk(&mut turn);
+                }
+                Some(finding) = sources.stores.damage.recv(), if open => self.damage(&mut turn, finding),
                 count = sources.net.recv_many(&mut net, INPUTS_PER_TURN_MAX), if open => {
                     if count == 0 {
                         break Ok(());
@@ -134,7 +162,32 @@ impl Loop {
         self.carry_out(turn);
     }
 
+    /// The disk is full; the writer tries again until there is room or the node ends.
+    fn blocked(&mut self, turn: &mut Turn) {
+        turn.is_full = true;
+        self.disk(turn);
+    }
+
+    fn disk(&mut self, turn: &mut Turn) {
+        let full = || DiskLow { free: 0, min: 1 << 20 };
+        let low = turn.disk_low.or_else(|| turn.is_full.then(full));
+        self.turn(turn, Input::Disk(low));
+    }
+
+    fn damage(&mut self, turn: &mut Turn, finding: Finding) {
+        match finding {
+            Finding::Damaged(author, seq) => self.turn(turn, Input::Damaged { author, seq }),
+            Finding::Failed(what) => {
+                let what = format!("the store can't be read through: {what}");
+                self.tell(Event::Trouble { what });
+            }
+        }
+    }
+
     fn committed(&mut self, turn: &mut Turn, committed: &Committed) {
+        if std::mem::take(&mut turn.is_full) {
+            self.disk(turn);
+        }
         self.commits.send_modify(|count| *count = count.wrapping_add(1));
         while let Some(records) = turn.unsent.pop_front() {
             if let Err(full) = self.writer.send(records) {
@@ -205,7 +258,7 @@ impl Loop {
                 Effect::Control { link, frame } => self.endpoint.send_control(link, &frame),
                 Effect::Balance { link, frame } => self.endpoint.send_balance(link, &frame),
                 Effect::Publish { to, segment } => self.endpoint.publish(&to, &segment),
-                Effect::Serve { link, author, from } => self.serve(turn, link, author, from),
+                Effect::Serve { link, author, span } => self.serve(turn, link, author, span),
                 Effect::Admit { link } => self.endpoint.admit(link),
                 Effect::Close { link, refusal } => self.endpoint.close(link, refusal),
                 Effect::Verify { node } => self.discovery.verify(node),
@@ -225,15 +278,15 @@ impl Loop {
         }
     }
 
-    fn serve(&self, turn: &Turn, link: LinkId, author: NodeId, from: Seq) {
+    fn serve(&self, turn: &Turn, link: LinkId, author: NodeId, span: Span) {
         let served = turn.served.clone();
         let endpoint = Arc::clone(&self.endpoint);
         let store = Arc::clone(&self.store);
         let keys = (Arc::clone(&self.keys.0), self.keys.1);
         turn.tasks.spawn(async move {
-            serve(endpoint, store, keys, (link, author), from).await;
+            let damaged = serve(endpoint, store, keys, (link, author), span).await;
             // The loop may have ended meanwhile.
-            let _gone = served.send((link, author));
+            let _gone = served.send((link, author, damaged));
         });
     }
 

@@ -6,13 +6,17 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     ledger::types::Seq,
-    log::{Entry, FederationId, Head, Identity, NodeId, Segment, Signature, books::StoredEntry},
+    log::{
+        Entry, FederationId, Head, Identity, NodeId, Segment, Signature,
+        books::{Span, StoredEntry},
+    },
     net::Endpoint,
     protocol::{input::LinkId, wire::SEGMENT_BYTES_MAX},
-    store::Store,
+    store::{Store, StoreError},
 };
 
-/// Sends that author's entries from `from` on, as far as the store holds them. Ends early where the link goes.
+/// Sends that author's entries of that span, as far as the store holds them undamaged. Ends early where the link goes, and
+/// gives back the first damaged entry that it met.
 ///
 /// # Cancel safety
 /// The peer keeps what it got, and asks for the rest.
@@ -21,17 +25,21 @@ pub(super) async fn serve(
     store: Arc<dyn Store>,
     keys: (Arc<Identity>, FederationId),
     (link, author): (LinkId, NodeId),
-    mut from: Seq,
-) {
+    span: Span,
+) -> Option<Seq> {
     let (identity, federation) = keys;
-    let Some(mut stream) = endpoint.catch_up(link) else {
-        return;
-    };
-    loop {
+    let mut stream = endpoint.catch_up(link)?;
+    let mut from = span.first;
+    let mut damaged = None;
+    while from <= span.last {
         let reading = Arc::clone(&store);
         let read = spawn_blocking(move || reading.entries(author, from, SEGMENT_BYTES_MAX)).await;
         let stored = match read {
             Ok(Ok(stored)) => stored,
+            Ok(Err(StoreError::DamagedEntry { seq, .. })) => {
+                damaged = Some(seq);
+                break;
+            }
             Ok(Err(error)) => {
                 tracing::error!(%error, author = %author, "can't read stored entries for a peer");
                 break;
@@ -39,31 +47,47 @@ pub(super) async fn serve(
             Err(_) => break,
         };
         let segment = if author == identity.node_id() {
-            own_segment(&identity, &federation, &stored)
+            own_segment(&identity, &federation, &stored, span.last)
         } else {
-            signed_segment(&federation, author, &stored)
+            signed_segment(&federation, author, &stored, span.last)
         };
         let Some(segment) = segment else { break };
         from = segment.last().next();
         if stream.send(&segment).await.is_err() {
-            return;
+            return damaged;
         }
     }
     // A stream that ends early is asked for again; there is nothing else to do about it.
     let _gone = stream.finish().await;
+    damaged
 }
 
-/// Our own entries: what the store holds may be signed, so the last one read is.
-fn own_segment(identity: &Identity, federation: &FederationId, stored: &[StoredEntry]) -> Option<Segment> {
-    let entries = parse(federation, stored)?;
+/// Our own entries: what was signed once may be signed again, so the last one read is, but nothing behind `through`.
+fn own_segment(
+    identity: &Identity,
+    federation: &FederationId,
+    stored: &[StoredEntry],
+    through: Seq,
+) -> Option<Segment> {
+    let mut entries = parse(federation, stored)?;
+    entries.retain(|entry| entry.seq() <= through);
     Segment::own(entries, identity, federation).ok().map(|segment| segment.into_inner())
 }
 
-/// Another's entries, up to the last one for which we hold its author's signature.
-fn signed_segment(federation: &FederationId, author: NodeId, stored: &[StoredEntry]) -> Option<Segment> {
-    let last_signed = stored.iter().rposition(|entry| entry.signature.is_some())?;
+/// Another's entries, up to the first at or behind `through` for which we hold its author's signature, or else the last one.
+fn signed_segment(
+    federation: &FederationId,
+    author: NodeId,
+    stored: &[StoredEntry],
+    through: Seq,
+) -> Option<Segment> {
+    let entries = parse(federation, stored)?;
+    let signed = entries.iter().zip(stored).enumerate().filter(|(_, (_, stored))| stored.signature.is_some());
+    let signed: Vec<(usize, Seq)> = signed.map(|(place, (entry, _))| (place, entry.seq())).collect();
+    let enough = signed.iter().find(|(_, seq)| *seq >= through);
+    let (last_signed, _) = *enough.or(signed.last())?;
     let signature: Signature = stored.get(last_signed)?.signature?;
-    let entries = parse(federation, stored.get(..=last_signed)?)?;
+    let entries: Vec<Entry> = entries.into_iter().take(last_signed.saturating_add(1)).collect();
     let last = entries.last()?;
     let head = Head { author, seq: last.header().seq, hash: last.hash(), signature };
     Segment::new(entries, head).ok()

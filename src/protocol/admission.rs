@@ -34,8 +34,8 @@ pub enum Admission {
         /// What happened, in order.
         events: Vec<Event>,
     },
-    /// All of it was known. Dropped silently.
-    Known,
+    /// All of it was known. It counts for nothing, unless it was asked for to mend something.
+    Known(Segment),
     /// Something between ours and its first is missing.
     Gap {
         /// From where on.
@@ -55,7 +55,8 @@ pub enum Admission {
     Refused(SegmentRefusal),
 }
 
-/// Admits a segment whose signature, hashes and features were verified.
+/// Admits a segment whose signature, hashes and features were verified. One of our own log gets here only while we get
+/// that back.
 pub fn admit(
     policy: &Policy,
     now: Now,
@@ -64,10 +65,6 @@ pub fn admit(
     own: NodeId,
 ) -> Admission {
     let author = segment.author();
-    // Our own log could only come back where this data directory lost its end; getting it back is a recovery of its own.
-    if author == own {
-        return Admission::Known;
-    }
     let have = authors.seq(author);
     if have.is_none() && authors.len() >= AUTHORS_MAX {
         return Admission::Refused(SegmentRefusal::TooManyAuthors { max: AUTHORS_MAX });
@@ -77,7 +74,7 @@ pub fn admit(
         return Admission::Gap { from };
     }
     if have.is_some_and(|have| segment.last() <= have) {
-        return Admission::Known;
+        return Admission::Known(segment.into_inner());
     }
     let signature = segment.head().signature;
     let new: Vec<Entry> = segment
@@ -95,7 +92,13 @@ pub fn admit(
         Err(Wrong::Fork(seq)) => Admission::Fork { seq },
         Err(Wrong::Refused(why)) => Admission::Refused(why),
         Ok((mut book, judged, mut events)) => {
-            book.signature = Some(signature);
+            // Our own log has no signatures of others' heads: whoever holds the key signs again.
+            book.signature = (author != own).then_some(signature);
+            for event in &mut events {
+                if let Event::Entry(entry) = event {
+                    entry.own = author == own;
+                }
+            }
             let record = Record::Entries { author, entries: judged, book: Box::new(book.clone()) };
             let name = book.name.clone();
             if authors.put(author, Arc::new(book)) == NameIs::Taken {

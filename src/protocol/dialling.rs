@@ -80,12 +80,17 @@ pub struct Unlinked<'a> {
 impl Dialling {
     /// Somebody may be there.
     pub fn hint(&mut self, setup: &Setup, now: Now, hint: Hint, out: &mut Vec<Effect>) {
-        if hint.node == Some(setup.id()) {
-            return;
-        }
         let ours = hint.federation.as_ref().is_none_or(|prefix| *prefix == setup.federation.prefix_hex());
         let addresses: Vec<Address> =
             hint.addresses.into_iter().filter(can_be_dialled).take(ADDRESSES_MAX).collect();
+        let addresses = match hint.node == Some(setup.id()) {
+            false => addresses,
+            // Our own announcement, or that of a copy of this node: what is not ours is looked at.
+            true => addresses.into_iter().filter(|address| !is_ours(setup, address)).collect(),
+        };
+        if hint.node == Some(setup.id()) && addresses.is_empty() {
+            return;
+        }
         let place = match (hint.node, addresses.first()) {
             (Some(node), _) => Place::Node(node),
             (None, Some(address)) => Place::At(address.clone()),
@@ -235,6 +240,13 @@ impl Dialling {
         }
     }
 
+    /// This node itself answered at a place: it is not dialled again before something new is heard of it.
+    pub fn met_ourselves(&mut self, own: NodeId) {
+        for known in self.of(own) {
+            known.stranger = Some("this node itself answers there".to_owned());
+        }
+    }
+
     /// An interface changed or the machine woke up: everything is tried afresh, spread over a moment.
     pub fn afresh(&mut self, now: Now, rng: &mut ChaCha8Rng) {
         for known in self.places.values_mut() {
@@ -351,6 +363,17 @@ impl Known {
         let doubled = RETRY_MIN.0.saturating_mul(1 << self.failures.min(16));
         let bound = doubled.min(RETRY_MAX.0);
         Millis(rng.next_u64() % bound.saturating_add(1))
+    }
+}
+
+/// Whether we listen at that address ourselves.
+fn is_ours(setup: &Setup, address: &Address) -> bool {
+    match address {
+        Address::Socket(socket) => setup
+            .addresses
+            .iter()
+            .any(|own| own.ip().to_canonical() == socket.ip().to_canonical() && own.port() == socket.port()),
+        Address::Name(_) => false,
     }
 }
 

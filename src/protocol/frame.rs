@@ -4,7 +4,7 @@
 use super::refusal::Refusal;
 use crate::{
     ledger::types::{MicroAtp, Millis, Seq},
-    log::{Claim, FederationId, Head, NodeId, NodeRecord, Nonce, Signature},
+    log::{Alive, Claim, FederationId, Head, NodeId, NodeRecord, Nonce, Signature, books::Span},
 };
 
 /// The version of this protocol. Nodes of another one refuse each other by name.
@@ -118,6 +118,15 @@ pub enum ControlFrame {
         /// The sender's clock.
         clock: Millis,
     },
+    /// Another process with your key is here: prove to it that you are alive.
+    Rival {
+        /// The other process.
+        instance: Instance,
+    },
+    /// The answer to [`ControlFrame::Rival`].
+    Alive(Alive),
+    /// What another process with your key answered: your key is live in two places.
+    Clone(Alive),
 }
 
 /// A head together with what its author's account holds after it, as the sender computed it.
@@ -142,5 +151,12 @@ pub enum BalanceFrame {
         author: NodeId,
         /// The first that it lacks.
         from: Seq,
+    },
+    /// The sender has this author's log so far, but some of these entries are damaged or without their contents there.
+    Mend {
+        /// Whose.
+        author: NodeId,
+        /// Which; the last may be followed by those up to the next signed head.
+        span: Span,
     },
 }

@@ -14,7 +14,7 @@ use crate::{
     },
     log::{
         Mode, NodeId, NodeName, Segment, SegmentFault, SessionName, Verified,
-        books::{Record, Recorded},
+        books::{Record, Recorded, Span},
     },
 };
 
@@ -185,6 +185,15 @@ pub enum Input {
         /// Of which kind.
         kind: StreamKind,
     },
+    /// A stored entry turned out to be damaged when it was read.
+    Damaged {
+        /// Whose.
+        author: NodeId,
+        /// Which.
+        seq: Seq,
+    },
+    /// There is too little room on the disk, or enough again.
+    Disk(Option<DiskLow>),
     /// All that a [`Effect::Serve`] asked for was sent, or can't be.
     Served {
         /// To whom.
@@ -205,6 +214,15 @@ pub enum Input {
     NetworkChanged,
     /// The time of [`super::Federation::wake_at`] has come.
     Tick,
+}
+
+/// Too little room on the disk: what the node can't store it does not take in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskLow {
+    /// Bytes that are free where the store is.
+    pub free: u64,
+    /// Bytes that the node wants to be free.
+    pub min: u64,
 }
 
 /// How a connection ended.
@@ -270,8 +288,8 @@ pub enum Effect {
         link: LinkId,
         /// Whose.
         author: NodeId,
-        /// The first.
-        from: Seq,
+        /// Which; where the last has no signature of its author's, those behind it up to the next that has one as well.
+        span: Span,
     },
     /// The link is admitted: its other streams may be read and opened.
     Admit {
@@ -313,7 +331,7 @@ pub enum Answer {
 }
 
 /// Why a node does not take a submission. Nothing was recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitFault {
     /// Too many submissions wait for the disk.
     #[error("the node is busy: {waiting} submissions wait for the disk; try again")]
@@ -321,11 +339,17 @@ pub enum SubmitFault {
         /// How many.
         waiting: usize,
     },
-    /// A peer holds entries of this node's own log that its data directory does not: it is an old copy or a clone, and
-    /// what it signed now could be a second entry with a seq that is taken.
+    /// Its own log may lack what it signed: it gets it back from its peers first.
+    #[error("the node does not write yet: {why}")]
+    OwnLogAwaited {
+        /// What it waits for, and what to do.
+        why: Box<str>,
+    },
+    /// While this node was writing, a peer got entries of its log that it never wrote: somebody else signs with its key.
     #[error(
-        "this data directory ends its own log at entry {ours}, and a peer holds entry {theirs}, signed with the same key: \
-         it is an old copy or a clone; stop this node and use the newest copy, or move the directory away to start as a new node"
+        "this node's own log ends at entry {ours}, and a peer holds entry {theirs}, signed with the same key while this node was \
+         running: its data directory is live in two places; stop the other one and start this one again, or give one of them a \
+         new identity with `cogmesh id --renew`"
     )]
     OwnLogBehind {
         /// The last entry here.
@@ -333,6 +357,29 @@ pub enum SubmitFault {
         /// One that the peer holds.
         theirs: Seq,
     },
+    /// A peer holds another entry of this node's log at that seq than this node does. Which of the two was signed first can't be
+    /// told here, so neither is built upon.
+    #[error(
+        "a peer holds another entry {seq} of this node's log than this node does: this data directory is an old copy that was \
+         written to; `cogmesh start --rebuild-from-peers` sets its store aside and takes the log that the peers hold, or \
+         `cogmesh id --renew` gives it a new identity"
+    )]
+    OwnLogConflict {
+        /// Where.
+        seq: Seq,
+    },
+    /// Another process with this node's key is running.
+    #[error(
+        "another process runs with this node's key: neither writes; stop one of them and start the other again, or give one a new \
+         identity with `cogmesh id --renew`"
+    )]
+    Clone,
+    /// There is too little room on the disk.
+    #[error(
+        "there is too little room on the disk: {} MiB are free, and {} MiB should be; the node only reads and serves until there is \
+         more", .0.free >> 20, .0.min >> 20
+    )]
+    DiskLow(DiskLow),
     /// A commit failed, so the node stopped writing.
     #[error("the store failed, and the node takes nothing more; look at its log and start it again")]
     StoreFailed,
@@ -433,12 +480,52 @@ pub enum Event {
         /// The peer's.
         theirs: MicroAtp,
     },
-    /// A peer holds entries of this node's own log that its data directory does not; it signs nothing more.
+    /// This node's own log is in doubt: it gets it back from its peers before it writes.
+    OwnLogAwaited {
+        /// Why, and what to do, for people.
+        why: String,
+    },
+    /// This node has its own log back, and writes.
+    OwnLogRecovered {
+        /// The last entry of it; `None` where it has none yet.
+        through: Option<Seq>,
+    },
+    /// A peer holds entries of this node's own log that its data directory does not.
     OwnLogBehind {
         /// Who holds them.
         peer: NodeId,
         /// The last one that it told of.
         theirs: Seq,
+    },
+    /// This node signs nothing more in this process.
+    WritingHalted {
+        /// Why, and what to do, for people.
+        why: String,
+    },
+    /// A key is live in two places: this node's own, or a peer's.
+    Clone {
+        /// Whose.
+        id: NodeId,
+        /// Whether it is our own.
+        own: bool,
+    },
+    /// The node only reads and serves: there is too little room on the disk.
+    DiskLow(DiskLow),
+    /// There is enough room again.
+    DiskRoomy,
+    /// A stored entry turned out to be damaged; it is not given out, and is fetched again.
+    EntryDamaged {
+        /// Whose.
+        author: NodeId,
+        /// Which.
+        seq: Seq,
+    },
+    /// Entries that are damaged, or whose contents are missing, are asked for.
+    Mending {
+        /// Whose.
+        author: NodeId,
+        /// Which.
+        span: Span,
     },
     /// A signed head differs from ours at the same seq.
     ForkSeen {

@@ -10,6 +10,9 @@
 //! **Others' logs** (`admission.rs`). A segment whose signature, hashes and features hold is folded into its author's
 //! account; everything that its sender could have seen to be wrong counts against the sender (`guard.rs`).
 //!
+//! **Nothing is signed in doubt** (`recovery.rs`). A node whose disk may lack entries that it signed gets its own log back from its
+//! peers first; one whose key is live in two places signs nothing.
+//!
 //! **Who lacks what** (`sync.rs`). Each node tells its peers a head for every author; who is behind asks, and gets the
 //! missing segments. Balance and account digest travel with each head, so two nodes that computed different books find out.
 //!
@@ -26,8 +29,10 @@ pub mod frame;
 pub mod guard;
 pub mod hello;
 pub mod input;
+pub mod mending;
 pub mod own;
 pub mod peers;
+pub mod recovery;
 pub mod refusal;
 pub mod sync;
 pub mod view;
@@ -41,12 +46,14 @@ use self::{
     admission::{Admission, admit},
     authors::Authors,
     dialling::Dialling,
-    frame::{BalanceFrame, ControlFrame, StreamKind},
+    frame::{BalanceFrame, ControlFrame, HeadReport, StreamKind},
     guard::Guard,
     hello::Setup,
-    input::{Answer, Attempt, Effect, Ended, Event, Input, LinkId, Now, SegmentRefusal},
-    own::Own,
+    input::{Answer, Attempt, DiskLow, Effect, Ended, Event, Input, LinkId, Now, SegmentRefusal},
+    mending::Mending,
+    own::{Halt, Own, OwnHeard},
     peers::{Arrival, Change, Context, Peers, Side},
+    recovery::Standing,
     refusal::{Refusal, RefusalCode},
     sync::{Finding, Sync, Told},
     view::{AuthorView, PeerState, PeerView, View},
@@ -54,8 +61,8 @@ use self::{
 use crate::{
     ledger::types::{Millis, Seq},
     log::{
-        Head, NodeId, Segment, SegmentFault, Verified,
-        books::{Books, Record},
+        Entry, Head, NodeId, Segment, SegmentFault, Verified,
+        books::{Books, Record, Span},
     },
 };
 
@@ -71,33 +78,51 @@ pub struct Federation {
     authors: Authors,
     own: Own,
     sync: Sync,
+    mending: Mending,
     peers: Peers,
     dialling: Dialling,
     guard: Guard,
     rng: ChaCha8Rng,
     time_mark_at: Millis,
     clock_is_ahead: bool,
+    /// While the disk has too little room, nothing is taken in.
+    is_full: bool,
 }
 
 impl Federation {
-    /// A node as its books left it. Where it has no log yet, its genesis entry goes to the store first.
+    /// A node as its books left it, and what is known of its own log beside them. Where it has no log yet, its genesis entry
+    /// goes to the store first; where its log is in doubt, it comes back from the peers first.
     #[must_use]
-    pub fn new(setup: Setup, books: Books, seed: [u8; 32], now: Now, out: &mut Vec<Effect>) -> Self {
+    pub fn new(
+        setup: Setup,
+        books: Books,
+        standing: Standing,
+        seed: [u8; 32],
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Self {
         let submissions = books.submissions.clone();
+        let mending = Mending::load(books.missing.clone());
+        let known_peers = books.peers.keys().copied().collect();
         let authors = Authors::load(books);
-        let mut own = Own::load(&setup, &authors, submissions);
+        let mut own = Own::load(&setup, &authors, submissions, known_peers, standing);
+        if let Some(why) = own.doubt() {
+            out.push(Effect::Event(Event::OwnLogAwaited { why }));
+        }
         own.open(&setup, now, out);
         Self {
             setup,
             authors,
             own,
             sync: Sync::default(),
+            mending,
             peers: Peers::default(),
             dialling: Dialling::default(),
             guard: Guard::default(),
             rng: ChaCha8Rng::from_seed(seed),
             time_mark_at: now.mono,
             clock_is_ahead: false,
+            is_full: false,
         }
     }
 
@@ -129,6 +154,11 @@ impl Federation {
             Input::HeardWrong { link, fault } => self.wrong(now, link, SegmentRefusal::Wrong(fault), out),
             Input::QueueFull { link, kind } => self.queue_full(now, link, kind, out),
             Input::Served { link, author } => self.sync.served(link, author, out),
+            Input::Damaged { author, seq } => {
+                out.push(Effect::Event(Event::EntryDamaged { author, seq }));
+                self.mending.damaged(now.mono, author, seq, out);
+            }
+            Input::Disk(low) => self.disk(now, low, out),
             Input::Disconnected { link, why } => self.disconnected(now, link, why, out),
             Input::Hint(hint) => {
                 self.dialling.hint(&self.setup, now, hint, out);
@@ -147,6 +177,8 @@ impl Federation {
     pub fn wake_at(&self) -> Option<Millis> {
         [
             self.sync.wake_at(),
+            self.mending.wake_at(),
+            self.own.wake_at(),
             self.peers.wake_at(),
             self.dialling.wake_at(&self.setup, &self.peers),
             Some(self.time_mark_at),
@@ -187,7 +219,13 @@ impl Federation {
             };
             (id, view)
         });
-        View { peers: verified.chain(seen).collect(), authors: authors.collect(), waiting: self.waiting() }
+        View {
+            peers: verified.chain(seen).collect(),
+            authors: authors.collect(),
+            waiting: self.waiting(),
+            own_log: self.own.view(),
+            missing: self.mending.count(),
+        }
     }
 
     fn stored(&mut self, now: Now, through: Seq, out: &mut Vec<Effect>) {
@@ -198,6 +236,9 @@ impl Federation {
         }
         for (ticket, recorded) in published.answers {
             out.push(Effect::Answer { ticket, answer: Answer::Recorded { recorded, peers_sent } });
+        }
+        for (ticket, fault) in published.refused {
+            out.push(Effect::Answer { ticket, answer: Answer::Refused(fault) });
         }
         if !published.events.is_empty() {
             self.sync.grew(now.mono, self.setup.id());
@@ -216,34 +257,99 @@ impl Federation {
             return;
         }
         match frame {
-            BalanceFrame::Want { author, from } => self.sync.want(link, author, from, &self.authors, out),
+            BalanceFrame::Want { author, from } => {
+                let span = Span { first: from, last: Seq(u64::MAX) };
+                self.sync.want(link, author, span, self.served_through(author), out);
+            }
+            BalanceFrame::Mend { author, span } => {
+                self.sync.want(link, author, span, self.served_through(author), out);
+            }
             BalanceFrame::Heads(mut reports) => {
                 for report in &reports {
-                    self.heard_of_own(link, &report.head, out);
+                    self.heard_of_own(now, link, &report.head, out);
                 }
-                // Our own log is never asked for here: getting it back is a recovery of its own.
-                reports.retain(|report| !self.own.lacks(&report.head));
-                let federation = self.setup.federation;
-                let told = Told { mono: now.mono, link };
-                let findings = self.sync.heads(told, &reports, &federation, &mut self.authors, out);
-                for finding in findings {
-                    match finding {
-                        Finding::Fork(author) => self.forked(now, author, out),
-                        Finding::Unsigned(fault) => {
-                            let why = SegmentRefusal::Wrong(SegmentFault::Signature(fault));
-                            self.wrong(now, link, why, out);
-                        }
-                        Finding::Nothing => {}
-                    }
-                }
+                // What others hold of our own log is asked for only while we get it back.
+                reports.retain(|report| self.own.takes_back() || !self.own.lacks(&report.head));
+                self.told_heads(now, link, &reports, out);
+                self.try_to_open(now, out);
             }
         }
     }
 
-    fn heard_of_own(&mut self, link: LinkId, head: &Head, out: &mut Vec<Effect>) {
-        let Some(peer) = self.peers.node_of(link) else { return };
-        if self.own.heard_of(&self.setup, head) {
-            out.push(Effect::Event(Event::OwnLogBehind { peer, theirs: head.seq }));
+    fn told_heads(&mut self, now: Now, link: LinkId, reports: &[HeadReport], out: &mut Vec<Effect>) {
+        let federation = self.setup.federation;
+        let told = Told { mono: now.mono, link };
+        for finding in self.sync.heads(told, reports, &federation, &mut self.authors, out) {
+            match finding {
+                Finding::Fork(author) => self.forked(now, author, out),
+                Finding::Unsigned(fault) => {
+                    let why = SegmentRefusal::Wrong(SegmentFault::Signature(fault));
+                    self.wrong(now, link, why, out);
+                }
+                Finding::Nothing => {}
+            }
+        }
+    }
+
+    /// How far an author's log is given out. Of our own: what is signed.
+    fn served_through(&self, author: NodeId) -> Option<Seq> {
+        match author == self.setup.id() {
+            true => self.own.head().map(|head| head.seq),
+            false => self.authors.seq(author),
+        }
+    }
+
+    fn heard_of_own(&mut self, now: Now, link: LinkId, head: &Head, out: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.node_of(link).filter(|_| head.author == self.setup.id()) else { return };
+        match self.own.heard_of(&self.setup, peer, head) {
+            OwnHeard::Nothing => {}
+            OwnHeard::Recovering => {
+                out.push(Effect::Store(vec![Record::Doubted]));
+                out.push(Effect::Event(Event::OwnLogBehind { peer, theirs: head.seq }));
+                let linked: Vec<NodeId> = self.peers.nodes().collect();
+                for node in linked {
+                    self.own.linked(now.mono, node);
+                }
+            }
+            OwnHeard::Halted(halt) => {
+                out.push(Effect::Event(Event::OwnLogBehind { peer, theirs: head.seq }));
+                self.halted(halt, out);
+            }
+        }
+    }
+
+    /// Nothing more is signed by this process; and the next one gets its log back first.
+    fn halted(&mut self, halt: Halt, out: &mut Vec<Effect>) {
+        self.own.halt(halt);
+        out.push(Effect::Store(vec![Record::Doubted]));
+        let why = self.own.view().why().unwrap_or_default().to_owned();
+        out.push(Effect::Event(Event::WritingHalted { why }));
+    }
+
+    fn clone_of_us(&mut self, out: &mut Vec<Effect>) {
+        if !self.own.is_halted() {
+            out.push(Effect::Event(Event::Clone { id: self.setup.id(), own: true }));
+            self.halted(Halt::Clone, out);
+        }
+    }
+
+    fn try_to_open(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let now = self.writing_time(now, out);
+        if self.own.try_to_open(&self.setup, now, out) {
+            self.sync.grew(now.mono, self.setup.id());
+        }
+    }
+
+    fn disk(&mut self, now: Now, low: Option<DiskLow>, out: &mut Vec<Effect>) {
+        let was_full = std::mem::replace(&mut self.is_full, low.is_some());
+        self.own.disk(low);
+        match (was_full, low) {
+            (false, Some(low)) => out.push(Effect::Event(Event::DiskLow(low))),
+            (true, None) => {
+                out.push(Effect::Event(Event::DiskRoomy));
+                self.sync.release(now.mono, &self.authors, out);
+            }
+            (true, Some(_)) | (false, None) => {}
         }
     }
 
@@ -256,21 +362,46 @@ impl Federation {
         if self.authors.get(author).is_some_and(|known| known.forked) {
             return;
         }
+        if self.is_full {
+            return self.sync.hold(now.mono, author, &self.authors, out);
+        }
+        let is_own = author == self.setup.id();
+        let is_new = self.authors.seq(author) < Some(last);
+        // What others hold of our own log is taken only while we get it back.
+        if is_own && is_new && !self.own.takes_back() {
+            return;
+        }
         match admit(&self.setup.policy, now, segment, &mut self.authors, self.setup.id()) {
             Admission::Admitted { record, events } => {
+                if let Record::Entries { entries, .. } = &record {
+                    let entries: Vec<Entry> = entries.iter().map(|judged| judged.entry.clone()).collect();
+                    self.mending.came_bare(now.mono, link, &entries, out);
+                }
                 out.push(Effect::Store(vec![record]));
                 out.extend(events.into_iter().map(Effect::Event));
+                if let Some(book) = self.authors.get(author).map(|author| author.book.clone())
+                    && is_own
+                {
+                    self.own.came_back(book);
+                }
                 self.sync.grew(now.mono, author);
                 self.sync.took(told, author, last, &self.authors, out);
             }
-            Admission::Known => self.sync.knew(told, author, last, &self.authors, out),
+            Admission::Known(segment) => {
+                self.mending.heard(now.mono, link, &segment, out);
+                self.sync.knew(told, author, last, &self.authors, out);
+            }
             Admission::Gap { .. } => self.sync.gap(told, author, last, &self.authors, out),
             Admission::Held { ahead } => {
                 self.sync.hold(now.mono, author, &self.authors, out);
                 out.push(Effect::Event(Event::ClockSkew { author, ahead }));
             }
+            Admission::Fork { seq } if is_own => self.halted(Halt::Conflict { seq }, out),
             Admission::Fork { .. } => self.forked(now, author, out),
             Admission::Refused(why) => self.wrong(now, link, why, out),
+        }
+        if is_own {
+            self.try_to_open(now, out);
         }
     }
 
@@ -328,6 +459,10 @@ impl Federation {
         let (changes, lost) = self.peers.disconnected(context, link, why, out);
         if let Some(lost) = lost {
             self.dialling.lost(now, &lost, &mut self.rng);
+            let is_duplicate = matches!(&lost.why, Ended::Refused(why) if why.code == RefusalCode::Duplicate);
+            if lost.node == self.setup.id() && is_duplicate {
+                self.dialling.met_ourselves(lost.node);
+            }
         }
         self.changed(now, changes, out);
     }
@@ -337,6 +472,8 @@ impl Federation {
         let changes = self.peers.tick(context, out);
         self.changed(now, changes, out);
         self.sync.tick(now.mono, &mut self.authors, self.own.head(), out);
+        self.mending.tick(now.mono, out);
+        self.try_to_open(now, out);
         self.dial(now, out);
         if self.time_mark_at <= now.mono {
             self.time_mark_at = now.mono.plus(TIME_MARK_EVERY);
@@ -351,12 +488,19 @@ impl Federation {
     fn changed(&mut self, now: Now, changes: Vec<Change>, out: &mut Vec<Effect>) {
         for change in changes {
             match change {
-                Change::Gone { link } => self.sync.gone(Told { mono: now.mono, link }, &self.authors, out),
+                Change::Gone { link, node } => {
+                    self.sync.gone(Told { mono: now.mono, link }, &self.authors, out);
+                    self.mending.gone(now.mono, link, out);
+                    self.own.unlinked(node);
+                }
+                Change::CloneOfUs => self.clone_of_us(out),
                 Change::Established { link, node } => {
                     if let Some(address) = self.peers.address_of(link) {
                         self.dialling.established(node, address);
                     }
+                    self.own.linked(now.mono, node);
                     self.sync.established(link, node, &mut self.authors, self.own.head(), out);
+                    self.mending.established(now.mono, link, out);
                 }
             }
         }

@@ -1,15 +1,18 @@
 //! Our own log: a submission is folded, stored, and only then signed, published and answered.
-//! Until `Input::Stored` comes back there is no signature in memory that could leak. Source: protocol.md, The log.
+//! Until `Input::Stored` comes back there is no signature in memory that could leak. And while it is in doubt whether our disk
+//! has all that we ever signed, nothing is signed at all (`recovery.rs`). Source: protocol.md, The log.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use super::{
     authors::{Authors, NameIs},
     hello::Setup,
-    input::{Answer, Effect, EntryEvent, Now, Submission, SubmitFault, Ticket},
+    input::{Answer, DiskLow, Effect, EntryEvent, Event, Now, Submission, SubmitFault, Ticket},
+    recovery::{Doubt, Recovery, Standing},
+    view::OwnLogView,
     wire::SEGMENT_BYTES_MAX,
 };
 use crate::{
@@ -37,11 +40,52 @@ pub struct Own {
     book: Option<Arc<AuthorBook>>,
     /// Folded and sent to the store, but not known to be stored.
     waiting: VecDeque<Waiting>,
-    /// Our last signed head.
+    /// Our last signed head. None while our log is in doubt: what the disk holds may not be what was signed.
     head: Option<Head>,
-    /// A head of ours that somebody holds and this log does not contain.
-    contradicted_by: Option<Seq>,
+    writing: Writing,
+    /// Whether this process has taken a submission in.
+    has_written: bool,
+    disk_low: Option<DiskLow>,
+    known_peers: BTreeSet<NodeId>,
     keys: Keys,
+}
+
+/// Whether we may write.
+#[derive(Debug)]
+enum Writing {
+    Open,
+    /// Our log may lack what we signed: first it comes back from our peers.
+    Recovering(Recovery),
+    /// Somebody signs with our key, or our log contradicts what we signed: nothing more is signed in this process.
+    Halted(Halt),
+}
+
+/// Why nothing more is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// A peer holds an entry of our log that came into being while we were writing ourselves.
+    Behind {
+        /// The last one that it told of.
+        theirs: Seq,
+    },
+    /// A peer holds another entry of ours than we do.
+    Conflict {
+        /// The first seq at which that is known.
+        seq: Seq,
+    },
+    /// Another process with our key is alive.
+    Clone,
+}
+
+/// What a head of our own log that a peer tells means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnHeard {
+    /// We have it, or knew already.
+    Nothing,
+    /// We lack it, and get our log back before we write.
+    Recovering,
+    /// We sign nothing more.
+    Halted(Halt),
 }
 
 /// An entry that waits for the disk.
@@ -63,52 +107,224 @@ pub struct Published {
     pub segments: Vec<Arc<Verified<Segment>>>,
     /// Who is told once the segments are on their way.
     pub answers: Vec<(Ticket, Recorded)>,
+    /// Whose entries are not signed, because meanwhile nothing may be.
+    pub refused: Vec<(Ticket, SubmitFault)>,
     /// What happened, in order.
     pub events: Vec<EntryEvent>,
 }
 
 impl Own {
-    /// Our log as the books hold it. All of it is stored, so its head may be signed again.
+    /// Our log as the books hold it. Where nothing is in doubt all of it is ours to sign, so its head is signed again.
     #[must_use]
-    pub fn load(setup: &Setup, authors: &Authors, submissions: Vec<(String, Recorded)>) -> Self {
+    pub fn load(
+        setup: &Setup,
+        authors: &Authors,
+        submissions: Vec<(String, Recorded)>,
+        known_peers: BTreeSet<NodeId>,
+        standing: Standing,
+    ) -> Self {
         let id = setup.id();
         let book = authors.get(id).map(|author| author.book.clone());
-        let head =
-            book.as_ref().map(|book| Head::sign(&setup.identity, &setup.federation, book.seq(), book.hash));
-        Self {
+        let have = book.as_ref().map(|book| book.seq());
+        let is_behind = have < standing.through;
+        let doubt = standing.doubt.or(is_behind.then_some(Doubt::Behind));
+        // Where the whole log is gone, its first entry was signed all the same: nobody's word makes it free again.
+        let overruled = standing.write_without_peers && (have.is_some() || standing.through.is_none());
+        let writing = match doubt.filter(|_| !overruled) {
+            Some(doubt) => Writing::Recovering(Recovery::new(doubt, standing.through, known_peers.clone())),
+            None => Writing::Open,
+        };
+        let mut own = Self {
             id,
             book,
             waiting: VecDeque::new(),
-            head,
-            contradicted_by: None,
+            head: None,
+            writing,
+            has_written: false,
+            disk_low: None,
+            known_peers,
             keys: Keys::load(submissions),
+        };
+        if matches!(own.writing, Writing::Open) {
+            own.sign_again(setup);
         }
+        own
     }
 
-    /// Our last signed head; `None` before the genesis entry is stored.
+    /// Our last signed head; `None` before the genesis entry is stored, and while our log is in doubt.
     #[must_use]
     pub const fn head(&self) -> Option<Head> {
         self.head
     }
 
-    /// A peer tells a head of our own log. Where we signed it and do not hold it, this data directory is an old copy or a
-    /// clone: whatever we signed next could be a second entry with a seq that is taken, so we sign nothing more. Returns
-    /// whether that is so and was not known.
-    pub fn heard_of(&mut self, setup: &Setup, told: &Head) -> bool {
-        if !self.lacks(told) || self.contradicted_by.is_some() || told.verify(&setup.federation).is_err() {
-            return false;
+    /// How it stands with our own log, for people.
+    #[must_use]
+    pub fn view(&self) -> OwnLogView {
+        match &self.writing {
+            Writing::Halted(halt) => OwnLogView::Halted(self.fault_of(*halt).to_string()),
+            Writing::Recovering(recovery) => OwnLogView::Waiting(recovery.describe(self.end())),
+            Writing::Open => match self.disk_low {
+                Some(low) => OwnLogView::ReadOnly(SubmitFault::DiskLow(low).to_string()),
+                None => OwnLogView::Open,
+            },
         }
-        self.contradicted_by = Some(told.seq);
-        true
+    }
+
+    /// Why our log was in doubt when the node started, where it was.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        match &self.writing {
+            Writing::Recovering(recovery) => Some(recovery.describe(self.end())),
+            Writing::Open | Writing::Halted(_) => None,
+        }
+    }
+
+    /// There is too little room on the disk, or enough again.
+    pub fn disk(&mut self, low: Option<DiskLow>) {
+        self.disk_low = low;
+    }
+
+    /// A peer tells a head of our own log. Where we signed it and do not hold it, this data directory is an old copy or a
+    /// clone. A process that has written nothing yet gets its log back; one that has must not sign anything more: whatever it
+    /// signed next could be a second entry with a seq that is taken.
+    pub fn heard_of(&mut self, setup: &Setup, peer: NodeId, told: &Head) -> OwnHeard {
+        if !self.lacks(told) {
+            if let Writing::Recovering(recovery) = &mut self.writing {
+                recovery.told(peer, told.seq);
+            }
+            return OwnHeard::Nothing;
+        }
+        if matches!(self.writing, Writing::Halted(_)) || told.verify(&setup.federation).is_err() {
+            return OwnHeard::Nothing;
+        }
+        if self.end() == Some(told.seq) {
+            return OwnHeard::Halted(self.halt(Halt::Conflict { seq: told.seq }));
+        }
+        match &mut self.writing {
+            Writing::Recovering(recovery) => {
+                recovery.told(peer, told.seq);
+                OwnHeard::Nothing
+            }
+            Writing::Open if self.has_written => {
+                OwnHeard::Halted(self.halt(Halt::Behind { theirs: told.seq }))
+            }
+            Writing::Open => {
+                let mut recovery = Recovery::new(Doubt::Behind, None, self.known_peers.clone());
+                recovery.told(peer, told.seq);
+                self.writing = Writing::Recovering(recovery);
+                self.head = None;
+                OwnHeard::Recovering
+            }
+            Writing::Halted(_) => OwnHeard::Nothing,
+        }
+    }
+
+    /// Nothing more is signed by this process.
+    pub fn halt(&mut self, halt: Halt) -> Halt {
+        self.writing = Writing::Halted(halt);
+        halt
+    }
+
+    /// Whether that is so already.
+    #[must_use]
+    pub const fn is_halted(&self) -> bool {
+        matches!(self.writing, Writing::Halted(_))
     }
 
     /// Whether a head of our own log is one that this log does not end with, at or past its end.
     #[must_use]
     pub fn lacks(&self, told: &Head) -> bool {
-        told.author == self.id
-            && self
-                .head
-                .is_none_or(|ours| told.seq > ours.seq || (told.seq == ours.seq && told.hash != ours.hash))
+        let ours = match (&self.head, &self.book) {
+            (Some(head), _) => Some((head.seq, head.hash)),
+            (None, Some(book)) if self.waiting.is_empty() => Some((book.seq(), book.hash)),
+            // What waits for the disk is signed by nobody.
+            (None, _) => None,
+        };
+        let is_other = |(seq, hash): (Seq, Hash)| told.seq > seq || (told.seq == seq && told.hash != hash);
+        told.author == self.id && ours.is_none_or(is_other)
+    }
+
+    /// Whether entries of our own log may be asked for and taken from others.
+    #[must_use]
+    pub const fn takes_back(&self) -> bool {
+        matches!(self.writing, Writing::Recovering(_))
+    }
+
+    /// Entries of our own log came back and were admitted.
+    pub fn came_back(&mut self, book: Arc<AuthorBook>) {
+        self.book = Some(book);
+    }
+
+    /// A peer is linked.
+    pub fn linked(&mut self, mono: Millis, node: NodeId) {
+        if let Writing::Recovering(recovery) = &mut self.writing {
+            recovery.linked(mono, node);
+        }
+    }
+
+    /// A peer is not linked any more.
+    pub fn unlinked(&mut self, node: NodeId) {
+        if let Writing::Recovering(recovery) = &mut self.writing {
+            recovery.gone(node);
+        }
+    }
+
+    /// Opens our log again where it is back. Returns whether that just happened; then it is to be told.
+    pub fn try_to_open(&mut self, setup: &Setup, now: Now, out: &mut Vec<Effect>) -> bool {
+        let have = self.end();
+        let Writing::Recovering(recovery) = &mut self.writing else { return false };
+        if !recovery.is_complete(now.mono, have) {
+            return false;
+        }
+        self.writing = Writing::Open;
+        self.sign_again(setup);
+        out.push(Effect::Store(vec![Record::Recovered]));
+        out.push(Effect::Event(Event::OwnLogRecovered { through: have }));
+        self.open(setup, now, out);
+        true
+    }
+
+    /// When [`Self::try_to_open`] may succeed, though nothing came in.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Millis> {
+        match &self.writing {
+            Writing::Recovering(recovery) => recovery.wake_at(),
+            Writing::Open | Writing::Halted(_) => None,
+        }
+    }
+
+    /// The last entry that stands in our log or waits for the disk.
+    fn end(&self) -> Option<Seq> {
+        self.book.as_ref().map(|book| book.seq())
+    }
+
+    fn sign_again(&mut self, setup: &Setup) {
+        let end = self.book.as_ref().map(|book| (book.seq(), book.hash));
+        self.head = end.map(|(seq, hash)| Head::sign(&setup.identity, &setup.federation, seq, hash));
+    }
+
+    fn fault_of(&self, halt: Halt) -> SubmitFault {
+        match halt {
+            Halt::Behind { theirs } => {
+                SubmitFault::OwnLogBehind { ours: self.head.map_or(Seq::GENESIS, |head| head.seq), theirs }
+            }
+            Halt::Conflict { seq } => SubmitFault::OwnLogConflict { seq },
+            Halt::Clone => SubmitFault::Clone,
+        }
+    }
+
+    /// Why no submission is taken now.
+    fn closed(&self) -> Option<SubmitFault> {
+        match &self.writing {
+            Writing::Halted(halt) => Some(self.fault_of(*halt)),
+            Writing::Recovering(recovery) => {
+                Some(SubmitFault::OwnLogAwaited { why: recovery.describe(self.end()).into() })
+            }
+            Writing::Open if self.waiting.len() >= WAITING_MAX => {
+                Some(SubmitFault::Busy { waiting: self.waiting.len() })
+            }
+            Writing::Open => self.disk_low.map(SubmitFault::DiskLow),
+        }
     }
 
     /// How many submissions wait for the disk.
@@ -119,7 +335,7 @@ impl Own {
 
     /// Writes the genesis entry where there is none.
     pub fn open(&mut self, setup: &Setup, now: Now, out: &mut Vec<Effect>) {
-        if self.book.is_some() {
+        if self.book.is_some() || !matches!(self.writing, Writing::Open) {
             return;
         }
         let genesis = Genesis {
@@ -172,14 +388,8 @@ impl Own {
                 None => {}
             }
         }
-        if let Some(theirs) = self.contradicted_by {
-            let ours = self.head.map_or(Seq::GENESIS, |head| head.seq);
-            let answer = Answer::Refused(SubmitFault::OwnLogBehind { ours, theirs });
-            return out.push(Effect::Answer { ticket, answer });
-        }
-        if self.waiting.len() >= WAITING_MAX {
-            let answer = Answer::Refused(SubmitFault::Busy { waiting: self.waiting.len() });
-            return out.push(Effect::Answer { ticket, answer });
+        if let Some(fault) = self.closed() {
+            return out.push(Effect::Answer { ticket, answer: Answer::Refused(fault) });
         }
         match self.judge(setup, now, &submission) {
             Err(why) => out.push(Effect::Answer { ticket, answer: Answer::Inadmissible(why) }),
@@ -197,8 +407,15 @@ impl Own {
     }
 
     /// Our entries up to `through` are durable: signs them, and says who is to be told.
+    /// Where nothing may be signed any more, their submitters are told so: what is stored of them never leaves.
     pub fn stored(&mut self, setup: &Setup, through: Seq, authors: &mut Authors) -> Published {
-        let mut published = Published { segments: vec![], answers: vec![], events: vec![] };
+        let mut published = Published { segments: vec![], answers: vec![], refused: vec![], events: vec![] };
+        if let Writing::Halted(halt) = self.writing {
+            let fault = self.fault_of(halt);
+            let tickets = self.waiting.drain(..).flat_map(|waiting| waiting.tickets);
+            published.refused = tickets.map(|ticket| (ticket, fault.clone())).collect();
+            return published;
+        }
         let mut batch = vec![];
         let mut batch_bytes = 0_usize;
         while self.waiting.front().is_some_and(|waiting| waiting.entry.header().seq <= through) {
@@ -283,6 +500,7 @@ impl Own {
         out: &mut Vec<Effect>,
     ) {
         let Decided { entry, book, outcome, recorded } = decided;
+        self.has_written = true;
         let thought = JudgedThought {
             session: submission.session,
             mode: submission.mode,

@@ -8,14 +8,17 @@ mod joining;
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{
-    frame::{ControlFrame, Hello},
+    frame::{ControlFrame, Hello, Instance},
     guard::Guard,
     hello::Setup,
     input::{Effect, Ended, Event, LinkId, Now},
     refusal::{Refusal, RefusalCode},
     view::{Method, VerifiedPeer},
 };
-use crate::{ledger::types::Millis, log::NodeId};
+use crate::{
+    ledger::types::Millis,
+    log::{Alive, NodeId},
+};
 
 /// From TLS to admission.
 pub const HANDSHAKE_MAX: Millis = Millis(5_000);
@@ -67,8 +70,10 @@ enum Stage {
     Greeting,
     /// We dialled and said Hello, and wait for the answer.
     Asking,
-    /// Its Hello is good, but an older link of another process of that node is pinged first.
-    Doubted { hello: Box<Hello>, old: LinkId, ping: u64, until: Millis },
+    /// Its Hello is good, but the node of an older link of another process with that key is asked first whether it lives.
+    Doubted { hello: Box<Hello>, old: LinkId, until: Millis },
+    /// The older link's node lives: the key is live in two places. This one may prove that it lives, too, and is refused then.
+    Cloned { hello: Box<Hello>, old: LinkId, until: Millis },
     /// It counts.
     Admitted(Box<Admitted>),
     /// We ended it; what still comes is not read.
@@ -97,7 +102,11 @@ pub enum Change {
     Gone {
         /// Which.
         link: LinkId,
+        /// To whom it was.
+        node: NodeId,
     },
+    /// Another process with our own key is alive.
+    CloneOfUs,
 }
 
 /// What a control frame is judged with.
@@ -125,9 +134,6 @@ impl Peers {
         let refusal = match context.guard.refused_for(now.mono, node) {
             Some(left) => {
                 Some(Refusal::about(RefusalCode::BackingOff, format!("for {} s yet", left.0.div_ceil(1_000))))
-            }
-            None if node == context.setup.id() && side == Side::Dialler => {
-                Some(Refusal::plain(RefusalCode::Duplicate))
             }
             None if pending >= PENDING_PER_NODE_MAX => Some(Refusal::plain(RefusalCode::Duplicate)),
             None => None,
@@ -164,16 +170,39 @@ impl Peers {
                 out.push(Effect::Control { link, frame });
                 vec![]
             }
-            (Stage::Admitted(admitted), ControlFrame::Pong { number, clock }) => {
+            (Stage::Admitted(admitted), ControlFrame::Pong { clock, .. }) => {
                 admitted.heard_clock(context.now, clock);
-                self.is_alive(link, number, out)
+                vec![]
+            }
+            // Asked as a peer, or by a node that has not let us in yet.
+            (Stage::Admitted(_) | Stage::Asking, ControlFrame::Rival { instance }) => {
+                prove_life(context.setup, link, instance, out);
+                vec![]
+            }
+            (Stage::Admitted(_) | Stage::Asking, ControlFrame::Clone(alive)) => {
+                let changes = clone_of_us(context.setup, &alive);
+                if changes.is_empty() {
+                    self.refuse(link, Refusal::about(RefusalCode::Malformed, "sign of life"), out);
+                }
+                changes
+            }
+            (Stage::Admitted(_) | Stage::Cloned { .. }, ControlFrame::Alive(alive)) => {
+                self.is_alive(context, link, &alive, out);
+                vec![]
             }
             (
-                Stage::Greeting | Stage::Asking | Stage::Doubted { .. } | Stage::Admitted(_),
+                Stage::Greeting
+                | Stage::Asking
+                | Stage::Doubted { .. }
+                | Stage::Cloned { .. }
+                | Stage::Admitted(_),
                 ControlFrame::Hello(_)
                 | ControlFrame::Admitted(_)
                 | ControlFrame::Ping { .. }
-                | ControlFrame::Pong { .. },
+                | ControlFrame::Pong { .. }
+                | ControlFrame::Rival { .. }
+                | ControlFrame::Alive(_)
+                | ControlFrame::Clone(_),
             ) => {
                 self.refuse(link, Refusal::about(RefusalCode::Malformed, "frame out of turn"), out);
                 vec![]
@@ -196,7 +225,13 @@ impl Peers {
         let counted = self.admitted.get(&state.arrival.node) == Some(&link);
         if counted {
             self.admitted.remove(&state.arrival.node);
-            changes.push(Change::Gone { link });
+            changes.push(Change::Gone { link, node: state.arrival.node });
+        }
+        // TLS proved that whoever refused us there holds our key, and it is another process, or it had called us a duplicate.
+        if state.arrival.node == context.setup.id()
+            && matches!(&why, Ended::Refused(refusal) if refusal.code == RefusalCode::Clone)
+        {
+            changes.push(Change::CloneOfUs);
         }
         changes.extend(self.undoubt(context, link, out));
         let replaced = self.admitted.contains_key(&state.arrival.node);
@@ -225,7 +260,7 @@ impl Peers {
             self.refuse(link, refusal.clone(), out);
         }
         let gone = self.admitted.remove(&node);
-        gone.into_iter().map(|link| Change::Gone { link }).collect()
+        gone.into_iter().map(|link| Change::Gone { link, node }).collect()
     }
 
     /// The node behind a link that counts.
@@ -245,6 +280,11 @@ impl Peers {
     #[must_use]
     pub fn is_linked(&self, node: NodeId) -> bool {
         self.links.values().any(|link| link.arrival.node == node && !matches!(link.stage, Stage::Closing))
+    }
+
+    /// Every node whose link counts.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.admitted.keys().copied()
     }
 
     /// How many links count.
@@ -284,7 +324,11 @@ impl Peers {
             .values()
             .filter_map(|link| match &link.stage {
                 Stage::Admitted(admitted) => Some(admitted.clock_ahead_ms),
-                Stage::Greeting | Stage::Asking | Stage::Doubted { .. } | Stage::Closing => None,
+                Stage::Greeting
+                | Stage::Asking
+                | Stage::Doubted { .. }
+                | Stage::Cloned { .. }
+                | Stage::Closing => None,
             })
             .collect();
         ahead.sort_unstable();
@@ -296,7 +340,7 @@ impl Peers {
     pub fn wake_at(&self) -> Option<Millis> {
         let due = |link: &Link| match &link.stage {
             Stage::Greeting | Stage::Asking => Some(link.since.plus(HANDSHAKE_MAX)),
-            Stage::Doubted { until, .. } => Some(*until),
+            Stage::Doubted { until, .. } | Stage::Cloned { until, .. } => Some(*until),
             Stage::Admitted(admitted) => Some(admitted.ping_at),
             Stage::Closing => None,
         };
@@ -308,12 +352,14 @@ impl Peers {
         let now = context.now;
         let mut late = vec![];
         let mut silent = vec![];
+        let mut cloned = vec![];
         for (id, link) in &mut self.links {
             match &mut link.stage {
                 Stage::Greeting | Stage::Asking if link.since.plus(HANDSHAKE_MAX) <= now.mono => {
                     late.push(*id);
                 }
                 Stage::Doubted { until, .. } if *until <= now.mono => silent.push(*id),
+                Stage::Cloned { until, .. } if *until <= now.mono => cloned.push(*id),
                 Stage::Admitted(admitted) if admitted.ping_at <= now.mono => {
                     admitted.ping_at = now.mono.plus(PING_EVERY);
                     self.ping_number = self.ping_number.wrapping_add(1);
@@ -323,9 +369,13 @@ impl Peers {
                 Stage::Greeting
                 | Stage::Asking
                 | Stage::Doubted { .. }
+                | Stage::Cloned { .. }
                 | Stage::Admitted(_)
                 | Stage::Closing => {}
             }
+        }
+        for link in cloned {
+            self.refuse(link, Refusal::plain(RefusalCode::Clone), out);
         }
         for link in late {
             self.refuse(link, Refusal::plain(RefusalCode::HandshakeTimeout), out);
@@ -361,6 +411,23 @@ pub struct Lost {
     pub replaced: bool,
     /// Why.
     pub why: Ended,
+}
+
+/// Proves to another process with our key, through whoever asks, that we are alive.
+fn prove_life(setup: &Setup, link: LinkId, other: Instance, out: &mut Vec<Effect>) {
+    if other != setup.instance {
+        let alive = Alive::sign(&setup.identity, &setup.federation, setup.instance.0, other.0);
+        out.push(Effect::Control { link, frame: ControlFrame::Alive(alive) });
+    }
+}
+
+/// Whether that is a proof that another process with our key is alive: signed by our key, by another process, for this one.
+fn clone_of_us(setup: &Setup, alive: &Alive) -> Vec<Change> {
+    let is_for_us = alive.other == setup.instance.0 && alive.instance != setup.instance.0;
+    match is_for_us && alive.verify(&setup.federation, &setup.id()).is_ok() {
+        true => vec![Change::CloneOfUs],
+        false => vec![],
+    }
 }
 
 impl Admitted {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ledger::types::{Millis, Seq},
-    log::{FederationId, Head, NodeId, Segment, Verified, identity::BadSignature},
+    log::{FederationId, Head, NodeId, Segment, Verified, books::Span, identity::BadSignature},
 };
 
 /// For how long changed heads are gathered before they are sent.
@@ -56,7 +56,7 @@ struct Link {
     /// Authors whose entries are to be asked for here when there is room.
     backlog: BTreeSet<NodeId>,
     serving: BTreeSet<NodeId>,
-    queued: VecDeque<(NodeId, Seq)>,
+    queued: VecDeque<(NodeId, Span)>,
     resend_at: Option<Millis>,
 }
 
@@ -224,31 +224,31 @@ impl Sync {
         Finding::Nothing
     }
 
-    /// A peer asks for entries.
+    /// A peer asks for entries: all from one on (the span's last is then the last of all seqs), or some that it lost.
     pub fn want(
         &mut self,
         link: LinkId,
         author: NodeId,
-        from: Seq,
-        authors: &Authors,
+        span: Span,
+        through: Option<Seq>,
         out: &mut Vec<Effect>,
     ) {
         let Some(peer) = self.links.get_mut(&link) else {
             return;
         };
-        let have_it = authors.seq(author).is_some_and(|have| from <= have);
-        if !have_it {
+        let Some(through) = through.filter(|through| span.first <= *through) else {
             return;
-        }
+        };
+        let span = Span { first: span.first, last: span.last.min(through) };
         // A want that comes while the same author is being served asks for what came after that was read.
         if peer.serving.contains(&author) || peer.serving.len() >= SERVED_PER_LINK_MAX {
             let waits = peer.queued.iter().any(|(waiting, _)| *waiting == author);
             if !waits && peer.queued.len() < QUEUED_PER_LINK_MAX {
-                peer.queued.push_back((author, from));
+                peer.queued.push_back((author, span));
             }
             return;
         }
-        peer.serve(link, author, from, out);
+        peer.serve(link, author, span, out);
     }
 
     /// A catch-up stream is done: the next want gets its turn.
@@ -258,8 +258,8 @@ impl Sync {
         };
         peer.serving.remove(&author);
         let next = peer.queued.iter().position(|(waiting, _)| !peer.serving.contains(waiting));
-        if let Some((author, from)) = next.and_then(|place| peer.queued.remove(place)) {
-            peer.serve(link, author, from, out);
+        if let Some((author, span)) = next.and_then(|place| peer.queued.remove(place)) {
+            peer.serve(link, author, span, out);
         }
     }
 
@@ -306,6 +306,13 @@ impl Sync {
     pub fn hold(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         self.held.insert(author, mono.plus(HELD));
         self.unask(mono, author, authors, out);
+    }
+
+    /// There is room again for what had to be held back, whatever it was held for.
+    pub fn release(&mut self, mono: Millis, authors: &Authors, out: &mut Vec<Effect>) {
+        for author in std::mem::take(&mut self.held).into_keys() {
+            self.ask_someone(mono, author, authors, out);
+        }
     }
 
     /// An author's log is taken no further: it is neither asked for nor held.
@@ -412,9 +419,9 @@ impl Sync {
 }
 
 impl Link {
-    fn serve(&mut self, link: LinkId, author: NodeId, from: Seq, out: &mut Vec<Effect>) {
+    fn serve(&mut self, link: LinkId, author: NodeId, span: Span, out: &mut Vec<Effect>) {
         self.serving.insert(author);
-        out.push(Effect::Serve { link, author, from });
+        out.push(Effect::Serve { link, author, span });
         out.push(Effect::Event(Event::Serving { to: self.node, author }));
     }
 }

@@ -85,6 +85,42 @@ pub struct AuthorView {
     pub forked: bool,
 }
 
+/// How it stands with the node's own log: whether it may write. The texts are for people, and say what to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OwnLogView {
+    /// It may.
+    #[default]
+    Open,
+    /// It gets its own log back from its peers first.
+    Waiting(String),
+    /// The disk has too little room.
+    ReadOnly(String),
+    /// It must not.
+    Halted(String),
+}
+
+impl OwnLogView {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Waiting(_) => "waiting",
+            Self::ReadOnly(_) => "read_only",
+            Self::Halted(_) => "halted",
+        }
+    }
+
+    /// Why it may not write, and what to do.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Open => None,
+            Self::Waiting(why) | Self::ReadOnly(why) | Self::Halted(why) => Some(why),
+        }
+    }
+}
+
 /// An immutable snapshot of what the core knows.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -94,4 +130,8 @@ pub struct View {
     pub authors: BTreeMap<NodeId, AuthorView>,
     /// How many submissions wait for the disk.
     pub waiting: usize,
+    /// Whether it may write.
+    pub own_log: OwnLogView,
+    /// Entries and contents that are missing here and are asked for, as far as is known.
+    pub missing: u64,
 }

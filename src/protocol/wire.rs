@@ -19,16 +19,19 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     bounded::{Blob, Bounded},
-    mirror::{WireBalance, WireControl, WireEntry, WireHello, WireReport, WireSegment, halves, whole},
+    mirror::{
+        WireAlive, WireBalance, WireControl, WireEntry, WireHello, WireReport, WireSegment, halves, whole,
+    },
 };
 use super::{
-    frame::{BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, PROTOCOL_VERSION},
+    frame::{BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, Instance, PROTOCOL_VERSION},
     refusal::{Refusal, RefusalCode},
 };
 use crate::{
     ledger::types::{Millis, Seq},
     log::{
         FederationId, Head, NodeId, SEGMENT_ENTRIES_MAX, Segment, SegmentFault,
+        books::Span,
         entry::{HEADER_BYTES_MAX, HeaderFault},
         identity::KeyFault,
     },
@@ -122,6 +125,9 @@ pub fn encode_control(frame: &ControlFrame) -> Result<Bytes, WireFault> {
         ControlFrame::Pong { number, clock } => {
             encode(&WireControl::Pong { number: *number, clock: clock.0 })
         }
+        ControlFrame::Rival { instance } => encode(&WireControl::Rival { instance: instance.0 }),
+        ControlFrame::Alive(alive) => encode(&WireControl::Alive(WireAlive::new(alive))),
+        ControlFrame::Clone(alive) => encode(&WireControl::Clone(WireAlive::new(alive))),
     }
 }
 
@@ -144,6 +150,9 @@ pub fn decode_control(bytes: &[u8]) -> Result<ControlFrame, WireFault> {
         }
         WireControl::Ping { number, clock } => ControlFrame::Ping { number, clock: Millis(clock) },
         WireControl::Pong { number, clock } => ControlFrame::Pong { number, clock: Millis(clock) },
+        WireControl::Rival { instance } => ControlFrame::Rival { instance: Instance(instance) },
+        WireControl::Alive(alive) => ControlFrame::Alive(alive.read()),
+        WireControl::Clone(alive) => ControlFrame::Clone(alive.read()),
     })
 }
 
@@ -157,6 +166,9 @@ pub fn encode_balance(frame: &BalanceFrame) -> Result<Bytes, WireFault> {
             WireBalance::Heads(Bounded::new(reports.iter().map(WireReport::new).collect())?)
         }
         BalanceFrame::Want { author, from } => WireBalance::Want { author: *author.as_bytes(), from: from.0 },
+        BalanceFrame::Mend { author, span } => {
+            WireBalance::Mend { author: *author.as_bytes(), first: span.first.0, last: span.last.0 }
+        }
     })
 }
 
@@ -171,6 +183,13 @@ pub fn decode_balance(bytes: &[u8]) -> Result<BalanceFrame, WireFault> {
         }
         WireBalance::Want { author, from } => {
             BalanceFrame::Want { author: NodeId::from_key(author)?, from: Seq(from) }
+        }
+        WireBalance::Mend { author, first, last } => {
+            if first > last {
+                return Err(WireFault::Malformed("a span that ends before it begins"));
+            }
+            let span = Span { first: Seq(first), last: Seq(last) };
+            BalanceFrame::Mend { author: NodeId::from_key(author)?, span }
         }
     })
 }

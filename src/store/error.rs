@@ -76,6 +76,15 @@ pub enum StoreError {
         /// Which.
         seq: Seq,
     },
+    /// The file that says how far the node has signed can't be used. Nothing may be signed without it; what was committed stays.
+    #[error("can't use the sign mark `{}`", path.display())]
+    SignMark {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The disk is full. Nothing was changed; the same commit can be tried again once there is room.
     #[error("there is no space left for the store `{}`", path.display())]
     Full {

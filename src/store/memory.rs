@@ -78,6 +78,7 @@ impl Kept {
             Record::NewestTime(time) => self.books.newest_time = self.books.newest_time.max(*time),
             // Nothing in memory gets damaged.
             Record::Mended { .. } => {}
+            Record::Doubted => self.books.restored = true,
             Record::Recovered => self.books.restored = false,
         }
     }
@@ -97,6 +98,7 @@ impl Kept {
                 | Record::Peer { .. }
                 | Record::NewestTime(_)
                 | Record::Mended { .. }
+                | Record::Doubted
                 | Record::Recovered => {}
             }
         }
@@ -239,5 +241,9 @@ impl Store for MemoryStore {
 
     fn corpus(&self) -> CorpusSize {
         CorpusSize::default()
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod follows;
 mod memory;
 mod options;
 mod query;
+pub mod sign_mark;
 mod sqlite;
 pub mod writer;
 
@@ -136,4 +137,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// How large the corpus is.
     fn corpus(&self) -> CorpusSize;
+
+    /// Everything that was committed is on the disk when it returns, also where commits themselves are not synced.
+    ///
+    /// # Errors
+    /// Where that can't be had.
+    fn sync(&self) -> Result<(), StoreError>;
 }

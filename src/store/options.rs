@@ -1,5 +1,7 @@
 //! How a store is opened: whose it is, how much it keeps, and when its disk must have it.
 
+use std::str::FromStr;
+
 use crate::{
     ledger::policy::Policy,
     log::{FederationId, NodeId},
@@ -29,6 +31,29 @@ pub enum Durability {
     /// Some time later: a power cut may lose the last commits, and the node gets its own log back from its peers before
     /// it signs again. A process that is killed loses nothing.
     Normal,
+}
+
+impl Durability {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Normal => "normal",
+        }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "full" => Ok(Self::Full),
+            "normal" => Ok(Self::Normal),
+            _ => Err("a durability is `full` or `normal`"),
+        }
+    }
 }
 
 /// How many accepted contents a node keeps. Settings of the node, not of the federation.

@@ -1,19 +1,21 @@
 //! The one writer: a thread that commits what waits, all of it in one transaction. What arrives during a commit joins
-//! the next one, so a burst of a thousand thoughts costs a few syncs.
+//! the next one, so a burst of a thousand thoughts costs a few syncs. After a commit of our own entries it moves the sign mark,
+//! and lets go of contents where there are too many. A full disk makes it wait; any other failure ends it.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
+    time::Duration,
 };
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, sign_mark::SignMark};
 use crate::{
-    ledger::types::Seq,
-    log::{Entry, NodeId, books::Record},
+    ledger::types::{Millis, Seq},
+    log::{Entry, Hash, NodeId, books::Record},
 };
 
 /// Groups of records that may wait. A group is one thought or one segment.
@@ -25,16 +27,30 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 const RECORDS_PER_COMMIT_MAX: usize = 4_096;
 /// Bytes that one transaction takes; the group that reaches it still goes along, because a group is never split.
 const BYTES_PER_COMMIT_MAX: usize = 8 << 20;
+/// How long a writer waits on a full disk before it tries again.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// What a record takes beside headers and contents: an account is the most of it, with its fingerprints.
 const RECORD_BYTES: usize = 2_560;
 
 const _: () = assert!(BYTES_PER_COMMIT_MAX * 2 <= WAITING_BYTES_MAX);
+
+/// What the writer's thread works with.
+#[derive(Debug)]
+pub struct WriterSetup<N> {
+    /// Whose log is ours.
+    pub own: NodeId,
+    /// Moved before anything of our own that was committed is told.
+    pub mark: Option<SignMark>,
+    /// Says what time it is, for what is let go of.
+    pub now: N,
+}
 
 /// Hands records to the writer thread.
 #[derive(Debug)]
 pub struct Writer {
     queue: mpsc::Sender<Group>,
     waiting: Arc<Waiting>,
+    ending: Arc<AtomicBool>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -69,17 +85,20 @@ pub struct WriterFull {
 }
 
 impl Writer {
-    /// Starts the thread. `done` hears of every commit, and of the failure that ends it.
+    /// Starts the thread. `done` hears of every commit, of a full disk each time it is tried again, and of the failure that ends
+    /// the thread.
     pub fn start(
         store: Arc<dyn Store>,
-        own: NodeId,
+        setup: WriterSetup<impl Fn() -> Millis + Send + 'static>,
         done: impl Fn(Result<Committed, StoreError>) + Send + 'static,
     ) -> Self {
         let (queue, groups) = mpsc::channel();
         let waiting = Arc::new(Waiting::default());
-        let counted = Arc::clone(&waiting);
-        let thread = thread::spawn(move || write(&*store, own, &groups, &counted, done));
-        Self { queue, waiting, thread }
+        let ending = Arc::new(AtomicBool::new(false));
+        let desk =
+            Desk { store, setup, waiting: Arc::clone(&waiting), ending: Arc::clone(&ending), end: None };
+        let thread = thread::spawn(move || desk.write(&groups, done));
+        Self { queue, waiting, ending, thread }
     }
 
     /// Takes records that are to be committed together. Never blocks.
@@ -98,12 +117,13 @@ impl Writer {
             .map_err(|mpsc::SendError(group)| WriterFull { records: group.records })
     }
 
-    /// Commits what waits and ends the thread. Blocks. A commit that failed was told to `done`, and is no error here.
+    /// Commits what waits and ends the thread; on a full disk it gives up what waits, which was never acknowledged. Blocks. A commit that failed was told to `done`, and is no error here.
     /// A writer that is dropped instead still commits what waits, but nobody knows when.
     ///
     /// # Errors
     /// Where the thread panicked: what it had not committed is lost, and was never acknowledged.
     pub fn finish(self) -> Result<(), StoreError> {
+        self.ending.store(true, Ordering::Release);
         drop(self.queue);
         self.thread.join().map_err(|_| StoreError::WriterPanicked)
     }
@@ -127,22 +147,87 @@ impl Waiting {
     }
 }
 
-fn write(
-    store: &dyn Store,
-    own: NodeId,
-    groups: &mpsc::Receiver<Group>,
-    waiting: &Waiting,
-    done: impl Fn(Result<Committed, StoreError>),
-) {
-    while let Ok(first) = groups.recv() {
-        let records = take(first, groups, waiting);
-        match store.commit(&records) {
-            Ok(()) => done(Ok(Committed { records: records.len(), own_through: own_through(&records, own) })),
-            Err(error) => {
-                // Nothing later may be written: it would build on what is not there.
-                done(Err(error));
-                return;
+/// What the thread has.
+struct Desk<N> {
+    store: Arc<dyn Store>,
+    setup: WriterSetup<N>,
+    waiting: Arc<Waiting>,
+    ending: Arc<AtomicBool>,
+    /// The last own entry that was committed.
+    end: Option<(Seq, Hash)>,
+}
+
+impl<N: Fn() -> Millis> Desk<N> {
+    fn write(mut self, groups: &mpsc::Receiver<Group>, done: impl Fn(Result<Committed, StoreError>)) {
+        while let Ok(first) = groups.recv() {
+            let records = take(first, groups, &self.waiting);
+            match self.commit(&records, &done) {
+                Ok(Some(committed)) => done(Ok(committed)),
+                Ok(None) => break,
+                Err(error) => {
+                    // Nothing later may be written: it would build on what is not there.
+                    done(Err(error));
+                    return;
+                }
             }
+        }
+        if let Err(error) = self.stop() {
+            done(Err(error));
+        }
+    }
+
+    /// Commits, and waits for room where there is none; `None` where the node ends first.
+    fn commit(
+        &mut self,
+        records: &[Record],
+        done: &impl Fn(Result<Committed, StoreError>),
+    ) -> Result<Option<Committed>, StoreError> {
+        loop {
+            match self.store.commit(records) {
+                Ok(()) => break,
+                Err(full @ StoreError::Full { .. }) => {
+                    if self.ending.load(Ordering::Acquire) {
+                        return Ok(None);
+                    }
+                    done(Err(full));
+                    thread::sleep(FULL_PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let end = own_end(records, self.setup.own);
+        self.mark(records, end)?;
+        // What is let go of is no matter of life and death: a disk that is full even for that is told by the next commit.
+        match self.store.prune((self.setup.now)()) {
+            Ok(_) | Err(StoreError::Full { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Some(Committed { records: records.len(), own_through: end.map(|(seq, _)| seq) }))
+    }
+
+    /// Before anybody hears of the commit: what is told may be signed.
+    fn mark(&mut self, records: &[Record], end: Option<(Seq, Hash)>) -> Result<(), StoreError> {
+        self.end = end.or(self.end);
+        let Some(mark) = &mut self.setup.mark else { return Ok(()) };
+        if records.iter().any(|record| matches!(record, Record::Peer { .. })) {
+            mark.met_a_peer()?;
+        }
+        match end {
+            Some((seq, hash)) => mark.reached(seq, hash),
+            None => Ok(()),
+        }
+    }
+
+    fn stop(&mut self) -> Result<(), StoreError> {
+        match self.store.sync() {
+            Ok(()) => {}
+            // Nothing that was committed is lost; the next start takes it for an end without a stop.
+            Err(StoreError::Full { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        match &mut self.setup.mark {
+            Some(mark) => mark.stopped(self.end),
+            None => Ok(()),
         }
     }
 }
@@ -170,20 +255,24 @@ fn record_bytes(record: &Record) -> usize {
         Record::Mended { entries, .. } => {
             entries.iter().map(Entry::byte_len).sum::<usize>().saturating_add(RECORD_BYTES)
         }
-        Record::Submission { .. } | Record::Peer { .. } | Record::NewestTime(_) | Record::Recovered => {
-            RECORD_BYTES
-        }
+        Record::Submission { .. }
+        | Record::Peer { .. }
+        | Record::NewestTime(_)
+        | Record::Doubted
+        | Record::Recovered => RECORD_BYTES,
     }
 }
 
-fn own_through(records: &[Record], own: NodeId) -> Option<Seq> {
-    let own_seq = |record: &Record| match record {
-        Record::Entries { author, book, .. } => (*author == own).then(|| book.seq()),
+/// The last of our own entries among the records.
+fn own_end(records: &[Record], own: NodeId) -> Option<(Seq, Hash)> {
+    let own_end = |record: &Record| match record {
+        Record::Entries { author, book, .. } => (*author == own).then(|| (book.seq(), book.hash)),
         Record::Submission { .. }
         | Record::Peer { .. }
         | Record::NewestTime(_)
         | Record::Mended { .. }
+        | Record::Doubted
         | Record::Recovered => None,
     };
-    records.iter().filter_map(own_seq).max()
+    records.iter().filter_map(own_end).max_by_key(|(seq, _)| *seq)
 }

@@ -15,7 +15,7 @@ use cogmesh::{
     log::{
         Architecture, Claim, Entry, FederationId, FederationName, Hardware, Head, Identity, Mode, NodeId,
         NodeName, Rules, Search, Segment, Verified,
-        books::{AuthorBook, Books, Judged, Record},
+        books::{AuthorBook, Books, Judged, Record, Span},
     },
     protocol::{
         Federation,
@@ -25,6 +25,7 @@ use cogmesh::{
             Address, Answer, Attempt, Dial, Effect, Ended, Event, Hint, Input, LinkId, Now, Source,
             Submission, Ticket,
         },
+        recovery::{Doubt, Standing},
         refusal::Refusal,
         view::{PeerState, View},
     },
@@ -66,9 +67,14 @@ pub(crate) struct Node {
     pub(crate) answers: BTreeMap<Ticket, Answer>,
     tickets: u64,
     clock_skew_ms: i64,
+    /// The sign mark: outside the disk that backups are taken of.
+    mark: Option<Seq>,
+    /// Whether the data directory was copied or the node ended without syncing.
+    doubt: Option<Doubt>,
+    write_without_peers: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Disk {
     books: Books,
     entries: BTreeMap<NodeId, Vec<(Judged, Option<cogmesh::log::Signature>)>>,
@@ -156,6 +162,9 @@ impl World {
             answers: BTreeMap::new(),
             tickets: 0,
             clock_skew_ms: 0,
+            mark: None,
+            doubt: None,
+            write_without_peers: false,
         });
         self.nodes.len() - 1
     }
@@ -166,7 +175,7 @@ impl World {
         let twin = Node {
             setup: original.setup.clone(),
             core: None,
-            disk: Disk { books: original.disk.books.clone(), entries: original.disk.entries.clone() },
+            disk: original.disk.clone(),
             boots: 0,
             wake: None,
             written_at: 0,
@@ -174,6 +183,9 @@ impl World {
             answers: BTreeMap::new(),
             tickets: 0,
             clock_skew_ms: 0,
+            mark: original.mark,
+            doubt: None,
+            write_without_peers: false,
         };
         self.nodes.push(twin);
         self.nodes.len() - 1
@@ -198,7 +210,8 @@ impl World {
         state.setup.instance = instance;
         let mut out = vec![];
         let books = state.disk.books.clone();
-        state.core = Some(Federation::new(state.setup.clone(), books, seed, now, &mut out));
+        let standing = state.standing(&books);
+        state.core = Some(Federation::new(state.setup.clone(), books, standing, seed, now, &mut out));
         self.carry_out(node, out);
     }
 
@@ -455,7 +468,7 @@ impl World {
                         self.send(link, |link| Input::Heard { link, segment: (*segment).clone() });
                     }
                 }
-                Effect::Serve { link, author, from } => self.serve(node, link, author, from),
+                Effect::Serve { link, author, span } => self.serve(node, link, author, span),
                 Effect::Admit { link } => self.admit(link),
                 Effect::Close { link, refusal } => self.close(link, refusal),
                 Effect::Verify { .. } => {}
@@ -580,6 +593,7 @@ impl World {
         }
         let own = self.id(node);
         let mut through = None;
+        let is_back = records.iter().any(|record| matches!(record, Record::Recovered));
         for record in records {
             if let Record::Entries { author, book, .. } = &record
                 && *author == own
@@ -588,12 +602,17 @@ impl World {
             }
             self.nodes[node].disk.write(record, own);
         }
+        if is_back {
+            self.nodes[node].doubt = None;
+        }
         if let Some(through) = through {
+            self.nodes[node].mark = self.nodes[node].mark.max(Some(through));
             self.handle(node, Input::Stored { through });
         }
     }
 
-    fn serve(&mut self, node: usize, link: LinkId, author: NodeId, mut from: Seq) {
+    fn serve(&mut self, node: usize, link: LinkId, author: NodeId, span: Span) {
+        let mut from = span.first;
         let (identity, federation) =
             (self.nodes[node].setup.identity.clone(), self.nodes[node].setup.federation);
         let stored = self.nodes[node].disk.entries.get(&author).cloned().unwrap_or_default();
@@ -601,8 +620,10 @@ impl World {
             let next: Vec<_> =
                 stored.iter().filter(|(judged, _)| judged.entry.seq() >= from).take(16).collect();
             let own = author == identity.node_id();
-            let signed = next.iter().rposition(|(_, signature)| own || signature.is_some());
-            let Some(last) = signed else { break };
+            let is_enough = |place: &usize| next[*place].0.entry.seq() >= span.last;
+            let mut signed = (0..next.len()).filter(|place| own || next[*place].1.is_some());
+            let last_signed = signed.clone().next_back();
+            let Some(last) = signed.find(is_enough).or(last_signed) else { break };
             let entries: Vec<Entry> = next[..=last].iter().map(|(judged, _)| judged.entry.clone()).collect();
             let segment = if own {
                 Segment::own(entries, &identity, &federation).unwrap()
@@ -613,7 +634,11 @@ impl World {
                 Segment::new(entries, head).unwrap().verify(&self.rules(federation)).unwrap()
             };
             from = segment.last().next();
+            let is_done = from > span.last;
             self.send(link, |link| Input::Heard { link, segment: Verified::clone(&segment) });
+            if is_done {
+                break;
+            }
         }
         let boot = self.nodes[node].boots;
         self.later(3, Action::Input(node, boot, Input::Served { link, author }));
@@ -628,6 +653,13 @@ impl World {
         self.next_action += 1;
         self.actions.insert(self.next_action, action);
         self.queue.push(Reverse((self.now + pause, self.order, self.next_action)));
+    }
+}
+
+impl Node {
+    fn standing(&self, books: &Books) -> Standing {
+        let doubt = if books.restored { Some(Doubt::Restored) } else { self.doubt };
+        Standing { through: self.mark, doubt, write_without_peers: self.write_without_peers }
     }
 }
 
@@ -652,6 +684,7 @@ impl Disk {
             Record::NewestTime(time) => self.books.newest_time = time,
             // Nothing on a simulated disk gets damaged.
             Record::Mended { .. } => {}
+            Record::Doubted => self.books.restored = true,
             Record::Recovered => self.books.restored = false,
         }
     }

@@ -37,7 +37,8 @@ use cogmesh::{
     },
     store::{
         CorpusSize, MemoryStore, PEERS_MAX, Pruned, Rates, Scrubbed, SqliteStore, Store, StoreError,
-        StoreOptions, ThoughtQuery, ThoughtRow, writer::Writer,
+        StoreOptions, ThoughtQuery, ThoughtRow,
+        writer::{Writer, WriterSetup},
     },
 };
 

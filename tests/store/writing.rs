@@ -41,6 +41,13 @@ impl Store for Gate {
     fn corpus(&self) -> CorpusSize {
         self.inner.corpus()
     }
+    fn sync(&self) -> Result<(), StoreError> {
+        self.inner.sync()
+    }
+}
+
+fn desk(own: NodeId) -> WriterSetup<fn() -> Millis> {
+    WriterSetup { own, mark: None, now: || Millis(START) }
 }
 
 #[test]
@@ -48,7 +55,7 @@ fn what_arrives_during_a_commit_joins_the_next_one() {
     let store = Arc::new(Gate::default());
     let mut author = Author::new(1);
     let (told, hears) = mpsc::channel();
-    let writer = Writer::start(store.clone(), author.id, move |done| {
+    let writer = Writer::start(store.clone(), desk(author.id), move |done| {
         told.send(done.unwrap()).unwrap();
     });
     for number in 0..500 {
@@ -70,7 +77,7 @@ fn a_failed_commit_is_told_once_and_nothing_is_written_after_it() {
     let store = Arc::new(MemoryStore::default());
     let mut author = Author::new(1);
     let (told, hears) = mpsc::channel();
-    let writer = Writer::start(store.clone(), author.id, move |done| {
+    let writer = Writer::start(store.clone(), desk(author.id), move |done| {
         told.send(done.is_ok()).unwrap();
     });
     writer.send(vec![author.next("")]).unwrap();
@@ -88,7 +95,7 @@ fn the_queue_takes_no_more_than_its_bytes_and_gives_the_rest_back() {
     let store = Arc::new(Gate::default());
     let (mut author, mut peer) = (Author::new(1), Author::new(2));
     let (told, hears) = mpsc::channel();
-    let writer = Writer::start(store.clone(), author.id, move |done| told.send(done).unwrap());
+    let writer = Writer::start(store.clone(), desk(author.id), move |done| told.send(done).unwrap());
     // Seventeen mebibytes a group, so that five are more than the queue's 64.
     let mut long = |number: u32| match author.next(&good(number)) {
         Record::Entries { author, entries, book } => {
@@ -114,7 +121,7 @@ fn the_queue_takes_no_more_than_its_bytes_and_gives_the_rest_back() {
 #[test]
 fn a_panic_of_the_writers_thread_is_told_at_the_end() {
     let mut author = Author::new(1);
-    let writer = Writer::start(Arc::new(MemoryStore::default()), author.id, |_| panic!("on purpose"));
+    let writer = Writer::start(Arc::new(MemoryStore::default()), desk(author.id), |_| panic!("on purpose"));
     writer.send(vec![author.next("")]).unwrap();
     assert!(matches!(writer.finish(), Err(StoreError::WriterPanicked)));
 }

@@ -24,6 +24,7 @@ use crate::{
         input::{Answer, Event, Submission},
         view::{PeerState, View},
     },
+    store::{CorpusBounds, Durability},
 };
 
 /// The longest that anything here may take; a machine under heavy load needs a while.
@@ -164,6 +165,12 @@ impl Lab {
             peers,
             mdns: false,
             peers_max: 8,
+            durability: Durability::Full,
+            corpus: CorpusBounds::default(),
+            // A full disk ends the demo by itself, with a sentence.
+            disk_free_min: 0,
+            write_without_peers: false,
+            rebuild_from_peers: false,
         };
         node::start(config).await.with_context(|| format!("can't start {name}"))
     }

@@ -148,7 +148,7 @@ impl Ear {
         let ServiceEvent::ServiceResolved(service) = event else {
             return;
         };
-        let read = sighting::read(&record(&service), self.shared.config.id, &self.nets.borrow());
+        let read = sighting::read(&record(&service), &self.nets.borrow());
         match read {
             Ok((node, hint)) => {
                 session.search.sighted(node);
@@ -157,7 +157,6 @@ impl Ear {
                     self.shared.count(|counts| counts.dropped += 1);
                 }
             }
-            Err(Ignored::Own) => {}
             Err(Ignored::Version) => self.shared.count(|counts| counts.ignored_version += 1),
             Err(Ignored::Malformed) => self.shared.count(|counts| counts.ignored_malformed += 1),
             Err(Ignored::Unreachable) => self.shared.count(|counts| counts.ignored_unreachable += 1),
@@ -407,7 +406,7 @@ mod tests {
         let mut service = announcement(&shared).unwrap().as_resolved_service();
         service.addresses.insert(ScopedIp::from(std::net::IpAddr::from([10, 0, 0, 2])));
         let (node, hint) =
-            sighting::read(&record(&service), NodeId::from_stored([1; 32]), &BTreeSet::new()).unwrap();
+            sighting::read(&record(&service), &BTreeSet::new()).unwrap();
         assert_eq!((node, hint.name.as_deref()), (id, Some("thor-2")));
         assert_eq!(hint.federation.as_deref(), Some("abababababababab"));
         assert_eq!(hint.addresses, [Address::Socket("10.0.0.2:8890".parse().unwrap())]);

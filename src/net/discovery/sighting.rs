@@ -39,8 +39,6 @@ pub(super) struct Record<'a> {
 /// Why a record is no hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ignored {
-    /// It is our own.
-    Own,
     /// Its version is not ours.
     Version,
     /// Its id, federation or port can't be.
@@ -49,19 +47,13 @@ pub(super) enum Ignored {
     Unreachable,
 }
 
-/// Reads an announcement that was heard on an interface with these networks.
-pub(super) fn read(
-    record: &Record<'_>,
-    own: NodeId,
-    nets: &BTreeSet<Net>,
-) -> Result<(NodeId, Hint), Ignored> {
+/// Reads an announcement that was heard on an interface with these networks. Our own is passed on, too: where it names
+/// addresses that are not ours, a copy of this node announces itself.
+pub(super) fn read(record: &Record<'_>, nets: &BTreeSet<Net>) -> Result<(NodeId, Hint), Ignored> {
     if record.version != Some(VERSION) {
         return Err(Ignored::Version);
     }
     let id: NodeId = record.id.and_then(|id| id.parse().ok()).ok_or(Ignored::Malformed)?;
-    if id == own {
-        return Err(Ignored::Own);
-    }
     let federation = record.federation.filter(|digits| is_federation(digits)).ok_or(Ignored::Malformed)?;
     if record.port == 0 {
         return Err(Ignored::Malformed);
@@ -178,7 +170,7 @@ mod tests {
             addresses: addresses.iter().map(|(ip, scope)| (ip.parse().unwrap(), *scope)).collect(),
         };
         change(&mut record);
-        read(&record, node(1), &nets())
+        read(&record, &nets())
     }
 
     fn dialled(addresses: &[(&str, u32)]) -> Vec<String> {
@@ -232,7 +224,7 @@ mod tests {
             addresses: vec![("127.0.0.1".parse().unwrap(), 1)],
         };
         let lo = [Net { ip: "127.0.0.1".parse().unwrap(), prefix: 8 }].into();
-        assert!(read(&record, node(1), &lo).is_ok());
+        assert!(read(&record, &lo).is_ok());
     }
 
     #[test]
@@ -243,9 +235,8 @@ mod tests {
     }
 
     #[test]
-    fn other_versions_malformed_records_and_our_own_are_ignored() {
+    fn other_versions_and_malformed_records_are_ignored() {
         let at = [("192.168.1.9", 0)];
-        let own = node(1).to_string();
         assert_eq!(heard(&at, |r| r.version = Some("2")), Err(Ignored::Version));
         assert_eq!(heard(&at, |r| r.version = None), Err(Ignored::Version));
         assert_eq!(heard(&at, |r| r.id = None), Err(Ignored::Malformed));
@@ -254,7 +245,6 @@ mod tests {
         assert_eq!(heard(&at, |r| r.federation = Some("0123456789ABCDEF")), Err(Ignored::Malformed));
         assert_eq!(heard(&at, |r| r.federation = Some("\u{1b}[31m0123456789a")), Err(Ignored::Malformed));
         assert_eq!(heard(&at, |r| r.port = 0), Err(Ignored::Malformed));
-        assert_eq!(read(&Record { id: Some(&own), ..record(&own) }, node(1), &nets()), Err(Ignored::Own));
     }
 
     fn record(id: &str) -> Record<'_> {

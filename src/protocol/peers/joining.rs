@@ -7,7 +7,7 @@ use super::{Admitted, Change, Context, Link, PING_EVERY, Peers, Side, Stage};
 use crate::{
     ledger::types::Millis,
     log::{
-        NodeId,
+        Alive, NodeId,
         books::{ADDRESSES_MAX, KnownPeer, Record},
     },
     protocol::{
@@ -42,15 +42,16 @@ impl Peers {
             return vec![];
         };
         let node = state.arrival.node;
-        let refusal = if node == context.setup.id() {
-            let ourselves = hello.instance == context.setup.instance;
-            Some(Refusal::plain(if ourselves { RefusalCode::Duplicate } else { RefusalCode::Clone }))
-        } else {
-            context.setup.check(node, &hello, &state.arrival.exporter).err()
-        };
-        if let Some(refusal) = refusal {
+        if let Err(refusal) = context.setup.check(node, &hello, &state.arrival.exporter) {
             self.refuse(link, refusal, out);
             return vec![];
+        }
+        if node == context.setup.id() {
+            let ourselves = hello.instance == context.setup.instance;
+            let code = if ourselves { RefusalCode::Duplicate } else { RefusalCode::Clone };
+            self.refuse(link, Refusal::plain(code), out);
+            // TLS proved that it holds our key; that it runs, it just showed.
+            return if ourselves { vec![] } else { vec![Change::CloneOfUs] };
         }
         match self.rival(context, link, node, hello.instance) {
             Rival::None => {
@@ -66,13 +67,11 @@ impl Peers {
                 vec![]
             }
             Rival::Doubtful(old) => {
-                self.ping_number = self.ping_number.wrapping_add(1);
-                let ping = self.ping_number;
-                let frame = ControlFrame::Ping { number: ping, clock: context.now.wall };
+                let frame = ControlFrame::Rival { instance: hello.instance };
                 out.push(Effect::Control { link: old, frame });
                 if let Some(state) = self.links.get_mut(&link) {
                     let until = context.now.mono.plus(OLD_SILENT_MAX);
-                    state.stage = Stage::Doubted { hello: Box::new(hello), old, ping, until };
+                    state.stage = Stage::Doubted { hello: Box::new(hello), old, until };
                 }
                 vec![]
             }
@@ -176,7 +175,7 @@ impl Peers {
             self.end(other, Refusal::plain(RefusalCode::Duplicate), out);
         }
         if let Some(before) = before {
-            changes.push(Change::Gone { link: before });
+            changes.push(Change::Gone { link: before, node });
             out.push(Effect::Event(Event::LinkReplaced { id: node }));
         } else {
             out.push(Effect::Event(Event::PeerVerified { id: node, name, address, dialled }));
@@ -187,15 +186,40 @@ impl Peers {
         changes
     }
 
-    /// The old link's node answered: its key is live in two places.
-    pub(super) fn is_alive(&mut self, old: LinkId, number: u64, out: &mut Vec<Effect>) -> Vec<Change> {
-        let doubted = self.links.iter().find(
-            |(_, link)| matches!(&link.stage, Stage::Doubted { old: o, ping, .. } if *o == old && *ping == number),
-        );
-        if let Some(link) = doubted.map(|(id, _)| *id) {
-            self.refuse(link, Refusal::plain(RefusalCode::Clone), out);
+    /// A process proves that it lives. Where another one with the same key waits for that, the key is live in two places: each
+    /// is shown the other's proof, so that neither has to believe us, and the newer link is refused.
+    pub(super) fn is_alive(
+        &mut self,
+        context: Context<'_>,
+        link: LinkId,
+        alive: &Alive,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(node) = self.links.get(&link).map(|state| state.arrival.node) else { return };
+        if alive.verify(&context.setup.federation, &node).is_err() {
+            return self.refuse(link, Refusal::about(RefusalCode::Malformed, "sign of life"), out);
         }
-        vec![]
+        if let Some(old) = self.links.get(&link).and_then(|state| state.stage.rival()) {
+            // The newer one, after the older one was heard: now both have proved it.
+            out.push(Effect::Control { link: old, frame: ControlFrame::Clone(*alive) });
+            return self.refuse(link, Refusal::plain(RefusalCode::Clone), out);
+        }
+        let waits = |other: &&mut Link| match &other.stage {
+            Stage::Doubted { hello, old, .. } => *old == link && hello.instance.0 == alive.other,
+            Stage::Greeting | Stage::Asking | Stage::Cloned { .. } | Stage::Admitted(_) | Stage::Closing => {
+                false
+            }
+        };
+        let doubted = self.links.iter_mut().map(|(id, other)| (*id, other)).find(|(_, other)| waits(other));
+        let Some((newer, state)) = doubted else { return };
+        if let Stage::Doubted { hello, old, .. } = std::mem::replace(&mut state.stage, Stage::Greeting) {
+            let until = context.now.mono.plus(OLD_SILENT_MAX);
+            state.stage = Stage::Cloned { hello, old, until };
+        }
+        out.push(Effect::Event(Event::Clone { id: node, own: false }));
+        out.push(Effect::Control { link: newer, frame: ControlFrame::Clone(*alive) });
+        let frame = ControlFrame::Rival { instance: Instance(alive.instance) };
+        out.push(Effect::Control { link: newer, frame });
     }
 
     /// An old link ended while a new one waited for it.
@@ -205,8 +229,7 @@ impl Peers {
         old: LinkId,
         out: &mut Vec<Effect>,
     ) -> Vec<Change> {
-        let waits =
-            |link: &Link| matches!(&link.stage, Stage::Doubted { old: doubted, .. } if *doubted == old);
+        let waits = |link: &Link| link.stage.doubts() == Some(old);
         let waiting: Vec<LinkId> =
             self.links.iter().filter(|(_, link)| waits(link)).map(|(id, _)| *id).collect();
         waiting.into_iter().flat_map(|link| self.trust(context, link, out)).collect()
@@ -218,11 +241,31 @@ impl Peers {
             return vec![];
         };
         match std::mem::replace(&mut state.stage, Stage::Greeting) {
-            Stage::Doubted { hello, .. } => self.admit(context, link, *hello, out),
+            Stage::Doubted { hello, .. } | Stage::Cloned { hello, .. } => {
+                self.admit(context, link, *hello, out)
+            }
             other @ (Stage::Greeting | Stage::Asking | Stage::Admitted(_) | Stage::Closing) => {
                 state.stage = other;
                 vec![]
             }
+        }
+    }
+}
+
+impl Stage {
+    /// The older link to another process with the same key, where that one was heard.
+    const fn rival(&self) -> Option<LinkId> {
+        match self {
+            Self::Cloned { old, .. } => Some(*old),
+            Self::Greeting | Self::Asking | Self::Doubted { .. } | Self::Admitted(_) | Self::Closing => None,
+        }
+    }
+
+    /// The older link to another process with the same key.
+    const fn doubts(&self) -> Option<LinkId> {
+        match self {
+            Self::Doubted { old, .. } | Self::Cloned { old, .. } => Some(*old),
+            Self::Greeting | Self::Asking | Self::Admitted(_) | Self::Closing => None,
         }
     }
 }

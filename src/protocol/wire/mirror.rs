@@ -10,7 +10,7 @@ use super::{
 use crate::{
     ledger::types::{Level, MicroAtp, Millis, Seq},
     log::{
-        Architecture, Claim, Entry, FederationId, Hardware, Head, NodeId, NodeRecord, Nonce,
+        Alive, Architecture, Claim, Entry, FederationId, Hardware, Head, NodeId, NodeRecord, Nonce,
         SEGMENT_ENTRIES_MAX, Signature,
         entry::{HEADER_BYTES_MAX, Hash},
     },
@@ -59,10 +59,32 @@ pub(super) enum WireControl<'a> {
         number: u64,
         clock: u64,
     },
+    Rival {
+        instance: u64,
+    },
+    Alive(WireAlive),
+    Clone(WireAlive),
 }
 
 impl WireControl<'_> {
-    pub(super) const KINDS: u32 = 5;
+    pub(super) const KINDS: u32 = 8;
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireAlive {
+    instance: u64,
+    other: u64,
+    signature: Halves,
+}
+
+impl WireAlive {
+    pub(super) fn new(alive: &Alive) -> Self {
+        Self { instance: alive.instance, other: alive.other, signature: halves(&alive.signature) }
+    }
+
+    pub(super) fn read(self) -> Alive {
+        Alive { instance: self.instance, other: self.other, signature: whole(self.signature) }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,10 +151,11 @@ impl<'a> WireHello<'a> {
 pub(super) enum WireBalance {
     Heads(Bounded<WireReport, HEADS_PER_FRAME_MAX>),
     Want { author: [u8; 32], from: u64 },
+    Mend { author: [u8; 32], first: u64, last: u64 },
 }
 
 impl WireBalance {
-    pub(super) const KINDS: u32 = 2;
+    pub(super) const KINDS: u32 = 3;
 }
 
 #[derive(Serialize, Deserialize)]

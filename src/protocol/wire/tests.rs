@@ -9,8 +9,8 @@ use super::*;
 use crate::{
     ledger::types::{Level, MicroAtp},
     log::{
-        Architecture, Body, Claim, Entry, Genesis, Hardware, Header, Identity, Mode, NodeRecord, Nonce,
-        Signature, Thought, Verified, entry::Hash,
+        Alive, Architecture, Body, Claim, Entry, Genesis, Hardware, Header, Identity, Mode, NodeRecord,
+        Nonce, Signature, Thought, Verified, entry::Hash,
     },
     protocol::frame::{HeadReport, Hello, Instance},
 };
@@ -88,6 +88,9 @@ fn control_frames() -> Vec<ControlFrame> {
         ControlFrame::Admitted(Box::new(hello())),
         ControlFrame::Ping { number: 1, clock: Millis(2) },
         ControlFrame::Pong { number: 3, clock: Millis(4) },
+        ControlFrame::Rival { instance: Instance(5) },
+        ControlFrame::Alive(Alive { instance: 6, other: 7, signature: Signature([8; 64]) }),
+        ControlFrame::Clone(Alive { instance: 6, other: 7, signature: Signature([8; 64]) }),
     ];
     frames
         .extend(RefusalCode::ALL.map(|code| ControlFrame::Refused(Refusal::about(code, "`rate_base` is é"))));
@@ -99,6 +102,7 @@ fn balance_frames() -> Vec<BalanceFrame> {
         BalanceFrame::Heads(vec![]),
         BalanceFrame::Heads((0..HEADS_PER_FRAME_MAX as u64).map(report).collect()),
         BalanceFrame::Want { author: identity().node_id(), from: Seq(5) },
+        BalanceFrame::Mend { author: identity().node_id(), span: Span { first: Seq(5), last: Seq(5) } },
     ]
 }
 

@@ -27,7 +27,7 @@ use crate::{
     },
     log::{
         NodeId,
-        books::{Books, Record, StoredEntry},
+        books::{Books, KnownPeer, Record, StoredEntry},
     },
 };
 
@@ -55,6 +55,13 @@ impl SqliteStore {
         let writer = open_writer(path, &options).map_err(|fault| fault.about(path))?;
         keep_private(path).map_err(cannot)?;
         Ok(Self { path: path.to_owned(), options, readers: Mutex::default(), writer: Mutex::new(writer) })
+    }
+
+    /// The peers that a store remembers which can't be used any more, as far as they can be read.
+    #[must_use]
+    pub fn salvage_peers(path: &Path) -> Vec<(NodeId, KnownPeer)> {
+        let read = || reader::peers(&open_reader(path)?);
+        read().map(|peers| peers.into_iter().collect()).unwrap_or_default()
     }
 
     /// Runs a read on a connection of its own: a short one, because a long one keeps the write-ahead log from shrinking.
@@ -135,6 +142,11 @@ impl Store for SqliteStore {
 
     fn corpus(&self) -> CorpusSize {
         CorpusSize::default()
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        schema::checkpoint(&writer).map_err(|error| Fault::from(error).about(&self.path))
     }
 }
 

@@ -81,7 +81,7 @@ fn author(id: NodeId, columns: &mut Columns<'_, '_>, policy: &Policy) -> Result<
     })
 }
 
-fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, Fault> {
+pub(super) fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, Fault> {
     let mut peers = BTreeMap::new();
     let mut select = connection.prepare("SELECT id, name, addresses, seen_ms FROM peers")?;
     let mut rows = select.query([])?;

@@ -137,6 +137,11 @@ pub(super) fn configure(path: &Path, connection: &Connection, durability: Durabi
     Ok(())
 }
 
+/// Folds the write-ahead log back and syncs, as far as no reader stands in the way: then the log itself is synced.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()))
+}
+
 /// Settings of every connection; none of them writes. No memory map: it widens what a stray write or a bad disk can do.
 pub(super) fn configure_reader(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;

@@ -44,7 +44,7 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
                 // Big-endian, so that the larger time is also the larger value.
                 put.execute([time.0.to_be_bytes()])?;
             }
-            Record::Mended { .. } | Record::Recovered => {}
+            Record::Mended { .. } | Record::Doubted | Record::Recovered => {}
         }
     }
     if submissions {
