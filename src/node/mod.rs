@@ -238,7 +238,8 @@ fn open(config: &Config) -> Result<Opened, StartError> {
         false => open_store(path, store_options(config, federation, own))?,
     };
     let books = store.load()?;
-    let standing = standing::of(found, &books, own, config.write_without_peers);
+    let standing =
+        Standing { write_without_peers: config.write_without_peers, ..standing::of(found, &books, own) };
     let setup = setup(config, &identity, federation, &*store)?;
     mark.begin(books.authors.get(&own).map(|book| (book.seq(), book.hash)))?;
     Ok(Opened { lock, identity, store, books, setup, mark, standing })

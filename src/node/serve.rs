@@ -85,7 +85,7 @@ fn signed_segment(
     let signed = entries.iter().zip(stored).enumerate().filter(|(_, (_, stored))| stored.signature.is_some());
     let signed: Vec<(usize, Seq)> = signed.map(|(place, (entry, _))| (place, entry.seq())).collect();
     let enough = signed.iter().find(|(_, seq)| *seq >= through);
-    let (last_signed, _) = *enough.or(signed.last())?;
+    let (last_signed, _) = *enough.or_else(|| signed.last())?;
     let signature: Signature = stored.get(last_signed)?.signature?;
     let entries: Vec<Entry> = entries.into_iter().take(last_signed.saturating_add(1)).collect();
     let last = entries.last()?;

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// What is known of our own log beside the books.
-pub(super) fn of(found: FoundMark, books: &Books, own: NodeId, write_without_peers: bool) -> Standing {
+pub(super) fn of(found: FoundMark, books: &Books, own: NodeId) -> Standing {
     let end = books.authors.get(&own).map(|book| (book.seq(), book.hash));
     let (mark, doubt) = match found {
         FoundMark::Here(mark) => (Some(mark), of_mark(&mark)),
@@ -27,8 +27,8 @@ pub(super) fn of(found: FoundMark, books: &Books, own: NodeId, write_without_pee
     // Where nobody was ever met, nobody has more of this log than we.
     let alone = mark.is_some_and(|mark| !mark.met) && doubt != Some(Doubt::Copied);
     match alone {
-        true => Standing { through: None, doubt: None, write_without_peers },
-        false => Standing { through, doubt, write_without_peers },
+        true => Standing::default(),
+        false => Standing { through, doubt, write_without_peers: false },
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     }
 
     fn standing(found: FoundMark, books: &Books) -> (Option<u64>, Option<Doubt>) {
-        let standing = of(found, books, NodeId::from_stored(OWN), false);
+        let standing = of(found, books, NodeId::from_stored(OWN));
         (standing.through.map(|seq| seq.0), standing.doubt)
     }
 

@@ -2,11 +2,14 @@
 //! Until `Input::Stored` comes back there is no signature in memory that could leak. And while it is in doubt whether our disk
 //! has all that we ever signed, nothing is signed at all (`recovery.rs`). Source: protocol.md, The log.
 
+mod keys;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
 
+use self::keys::{Keys, Known};
 use super::{
     authors::{Authors, NameIs},
     hello::Setup,
@@ -23,7 +26,7 @@ use crate::{
     },
     log::{
         Body, Entry, Genesis, Hash, Head, Header, NodeId, SEGMENT_ENTRIES_MAX, Segment, Thought, Verified,
-        books::{AuthorBook, Judged, JudgedThought, Record, Recorded, SUBMISSION_KEYS_MAX},
+        books::{AuthorBook, Judged, JudgedThought, Record, Recorded},
     },
 };
 
@@ -127,7 +130,7 @@ impl Own {
         let book = authors.get(id).map(|author| author.book.clone());
         let have = book.as_ref().map(|book| book.seq());
         let is_behind = have < standing.through;
-        let doubt = standing.doubt.or(is_behind.then_some(Doubt::Behind));
+        let doubt = standing.doubt.or_else(|| is_behind.then_some(Doubt::Behind));
         // Where the whole log is gone, its first entry was signed all the same: nobody's word makes it free again.
         let overruled = standing.write_without_peers && (have.is_some() || standing.through.is_none());
         let writing = match doubt.filter(|_| !overruled) {
@@ -558,42 +561,4 @@ struct Decided {
     book: Arc<AuthorBook>,
     outcome: Outcome,
     recorded: Recorded,
-}
-
-/// The submission keys that are remembered: so many, the oldest forgotten first.
-#[derive(Debug, Default)]
-struct Keys {
-    by_key: BTreeMap<String, Known>,
-    by_age: VecDeque<String>,
-}
-
-#[derive(Clone, Debug)]
-enum Known {
-    Waiting(Seq),
-    Stored(Recorded),
-}
-
-impl Keys {
-    fn load(submissions: Vec<(String, Recorded)>) -> Self {
-        let mut keys = Self::default();
-        for (key, recorded) in submissions {
-            keys.insert(key, Known::Stored(recorded));
-        }
-        keys
-    }
-
-    fn find(&self, key: &str) -> Option<Known> {
-        self.by_key.get(key).cloned()
-    }
-
-    fn insert(&mut self, key: String, known: Known) {
-        if self.by_key.insert(key.clone(), known).is_none() {
-            self.by_age.push_back(key);
-        }
-        if self.by_age.len() > SUBMISSION_KEYS_MAX
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            self.by_key.remove(&oldest);
-        }
-    }
 }

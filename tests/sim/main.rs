@@ -8,5 +8,7 @@
     reason = "a test may fail where it likes"
 )]
 
+mod disk;
+mod own_log;
 mod stories;
 mod world;

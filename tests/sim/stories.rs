@@ -8,16 +8,16 @@ use cogmesh::{
     log::{Hash, Head, Signature},
     protocol::{
         frame::{BalanceFrame, HeadReport},
-        input::{Answer, Event, SubmitFault, Ticket},
+        input::{Answer, Event, Ticket},
         refusal::RefusalCode,
     },
 };
 
 use super::world::World;
 
-const TRIO: [&str; 3] = ["legion", "thor", "sprout"];
+pub(crate) const TRIO: [&str; 3] = ["legion", "thor", "sprout"];
 
-fn trio(seed: u64) -> World {
+pub(crate) fn trio(seed: u64) -> World {
     let mut world = World::new(seed);
     for name in TRIO {
         world.add(name);
@@ -25,7 +25,7 @@ fn trio(seed: u64) -> World {
     world
 }
 
-fn thought(number: u64) -> String {
+pub(crate) fn thought(number: u64) -> String {
     let letters: String = number.to_string().bytes().map(|digit| char::from(b'a' + digit - b'0')).collect();
     format!(
         "Observation tag{letters} compares measured latency against predicted budgets, noticing where careful batching \
@@ -252,33 +252,6 @@ fn a_newcomer_gets_more_logs_than_it_may_ask_for_at_once() {
     let taken =
         world.run_until(30_000, "so has the newcomer", |world| world.view(newcomer).authors.len() == 92);
     assert!(taken < 5_000, "no want had to be repeated: {taken} ms");
-}
-
-#[test]
-fn a_node_on_an_old_copy_of_its_data_directory_signs_nothing_once_a_peer_shows_what_it_lacks() {
-    for seed in 0..50 {
-        let mut world = trio(seed);
-        world.start_all(10);
-        world.run_until(3_000, "meshed", |world| world.is_meshed(&[0, 1, 2]));
-        world.submit(1, &thought(1), None);
-        world.run_for(500);
-        let backup = world.twin_of(1);
-        world.submit(1, &thought(2), None);
-        world.run_for(500);
-        world.kill(1);
-        world.start(backup);
-        world.hint(backup, 0);
-        world.run_until(5_000, "the old copy is linked", |world| !world.verified(backup).is_empty());
-        world.run_for(500);
-        let ticket = world.submit(backup, &thought(3), None);
-        world.run_for(500);
-        let refused = &world.nodes[backup].answers[&ticket];
-        let lacking = SubmitFault::OwnLogBehind { ours: Seq(1), theirs: Seq(2) };
-        assert_eq!(*refused, Answer::Refused(lacking), "seed {seed}");
-        assert_eq!(world.book(0, 1).unwrap().seq(), Seq(2), "and nobody saw a second history");
-        let forks = world.nodes[0].events.iter().any(|event| matches!(event, Event::ForkSeen { .. }));
-        assert!(!forks, "seed {seed}");
-    }
 }
 
 #[test]

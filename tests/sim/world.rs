@@ -7,25 +7,26 @@ use std::{
     sync::Arc,
 };
 
+use super::disk::Disk;
 use cogmesh::{
     ledger::{
         Policy,
         types::{Level, MicroAtp, Millis, Seq},
     },
     log::{
-        Architecture, Claim, Entry, FederationId, FederationName, Hardware, Head, Identity, Mode, NodeId,
-        NodeName, Rules, Search, Segment, Verified,
-        books::{AuthorBook, Books, Judged, Record, Span},
+        Architecture, Claim, Entry, FederationId, FederationName, Hardware, Hash, Head, Identity, Mode,
+        NodeId, NodeName, Rules, Search, Segment, Verified,
+        books::{AuthorBook, Books, Record, Span},
     },
     protocol::{
         Federation,
         frame::{BalanceFrame, ControlFrame, HeadReport, Instance},
         hello::Setup,
         input::{
-            Address, Answer, Attempt, Dial, Effect, Ended, Event, Hint, Input, LinkId, Now, Source,
+            Address, Answer, Attempt, Dial, DiskLow, Effect, Ended, Event, Hint, Input, LinkId, Now, Source,
             Submission, Ticket,
         },
-        recovery::{Doubt, Standing},
+        recovery::Doubt,
         refusal::Refusal,
         view::{PeerState, View},
     },
@@ -52,13 +53,15 @@ pub(crate) struct World {
     rng: ChaCha8Rng,
     /// Pairs that can't reach each other.
     cut: BTreeSet<(usize, usize)>,
+    /// Every head that ever left a node: at one seq of one author there is one entry, or somebody forked.
+    signed: BTreeMap<(NodeId, Seq), Hash>,
     policy: Policy,
 }
 
 pub(crate) struct Node {
     setup: Setup,
     core: Option<Federation>,
-    disk: Disk,
+    pub(crate) disk: Disk,
     boots: u64,
     wake: Option<u64>,
     /// The disk writes in order.
@@ -68,16 +71,10 @@ pub(crate) struct Node {
     tickets: u64,
     clock_skew_ms: i64,
     /// The sign mark: outside the disk that backups are taken of.
-    mark: Option<Seq>,
+    pub(crate) mark: Option<Seq>,
     /// Whether the data directory was copied or the node ended without syncing.
-    doubt: Option<Doubt>,
-    write_without_peers: bool,
-}
-
-#[derive(Clone, Default)]
-struct Disk {
-    books: Books,
-    entries: BTreeMap<NodeId, Vec<(Judged, Option<cogmesh::log::Signature>)>>,
+    pub(crate) doubt: Option<Doubt>,
+    pub(crate) write_without_peers: bool,
 }
 
 /// One end of a link.
@@ -114,6 +111,7 @@ impl World {
             next_link: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
             cut: BTreeSet::new(),
+            signed: BTreeMap::new(),
             policy: Policy { pow_bits: 4, rate_base: 100_000, ..Policy::default() },
         }
     }
@@ -227,6 +225,73 @@ impl World {
             let broke = Input::Disconnected { link: other, why: Ended::Broke("idle".into()) };
             self.later(IDLE_MAX, Action::OnLink(other, broke));
         }
+    }
+
+    /// A backup of a node's disk.
+    pub(crate) fn backup(&self, node: usize) -> Disk {
+        self.nodes[node].disk.clone()
+    }
+
+    /// Puts a backup in the place of a stopped node's disk, as `cogmesh restore` does.
+    pub(crate) fn restore(&mut self, node: usize, backup: Disk) {
+        self.nodes[node].disk = backup;
+        self.nodes[node].disk.books.restored = true;
+    }
+
+    /// Sets a stopped node's disk aside, as `cogmesh start --rebuild-from-peers` does.
+    pub(crate) fn empty_disk(&mut self, node: usize) {
+        let peers = std::mem::take(&mut self.nodes[node].disk).books.peers;
+        self.nodes[node].disk.books = Books { peers, restored: true, ..Books::default() };
+    }
+
+    /// A power cut takes the last entries of a stopped node's own log, whose commits were not synced.
+    pub(crate) fn lose_unsynced(&mut self, node: usize, backup: Disk) {
+        self.nodes[node].disk = backup;
+        self.nodes[node].mark = None;
+        self.nodes[node].doubt = Some(Doubt::UncleanStop);
+    }
+
+    /// Damages nothing really, but tells a node that an entry on its disk is damaged.
+    pub(crate) fn damage(&mut self, node: usize, author: usize, seq: Seq) {
+        let author = self.id(author);
+        self.handle(node, Input::Damaged { author, seq });
+    }
+
+    /// A node lets go of the contents of an author's log on its disk.
+    pub(crate) fn prune(&mut self, node: usize, author: usize) {
+        let (author, federation) = (self.id(author), self.nodes[node].setup.federation);
+        for (judged, _) in self.nodes[node].disk.entries.get_mut(&author).unwrap() {
+            let header = judged.entry.header_bytes().clone();
+            judged.entry = Entry::parse(&federation, header, None).unwrap();
+        }
+    }
+
+    /// How many contents of an author's log are on a node's disk.
+    pub(crate) fn contents(&self, node: usize, author: usize) -> usize {
+        let log = &self.nodes[node].disk.entries[&self.id(author)];
+        log.iter().filter(|(judged, _)| judged.entry.content().is_some()).count()
+    }
+
+    pub(crate) fn disk_low(&mut self, node: usize, low: Option<DiskLow>) {
+        self.handle(node, Input::Disk(low));
+    }
+
+    /// A control frame of a hostile node's making.
+    pub(crate) fn forge_control(&mut self, from: usize, to: usize, frame: &ControlFrame) {
+        let link = self.verified(from)[&self.id(to)];
+        self.send(link, |link| control(link, frame));
+    }
+
+    pub(crate) fn instance(&self, node: usize) -> Instance {
+        self.nodes[node].setup.instance
+    }
+
+    pub(crate) fn federation(&self, node: usize) -> FederationId {
+        self.nodes[node].setup.federation
+    }
+
+    pub(crate) fn identity(&self, node: usize) -> Arc<Identity> {
+        self.nodes[node].setup.identity.clone()
     }
 
     /// Tells a node of another, as discovery would.
@@ -462,8 +527,14 @@ impl World {
                     self.later(pause, Action::Dialled(node, boot, dial));
                 }
                 Effect::Control { link, frame } => self.send(link, |link| control(link, &frame)),
-                Effect::Balance { link, frame } => self.send(link, |link| balance(link, &frame)),
+                Effect::Balance { link, frame } => {
+                    if let BalanceFrame::Heads(reports) = &frame {
+                        reports.iter().for_each(|report| self.note_signed(&report.head));
+                    }
+                    self.send(link, |link| balance(link, &frame));
+                }
                 Effect::Publish { to, segment } => {
+                    self.note_signed(segment.head());
                     for link in to {
                         self.send(link, |link| Input::Heard { link, segment: (*segment).clone() });
                     }
@@ -482,6 +553,15 @@ impl World {
             self.nodes[node].wake = Some(at);
             self.later(at - self.now, Action::Wake(node, boot));
         }
+    }
+
+    fn note_signed(&mut self, head: &Head) {
+        let first = *self.signed.entry((head.author, head.seq)).or_insert(head.hash);
+        assert_eq!(
+            first, head.hash,
+            "two entries at seq {} of {} left a node: a fork",
+            head.seq, head.author
+        );
     }
 
     fn dialled(&mut self, node: usize, boot: u64, dial: &Dial) {
@@ -633,6 +713,7 @@ impl World {
                 let head = Head { author, seq: end.seq(), hash: end.hash(), signature };
                 Segment::new(entries, head).unwrap().verify(&self.rules(federation)).unwrap()
             };
+            self.note_signed(segment.head());
             from = segment.last().next();
             let is_done = from > span.last;
             self.send(link, |link| Input::Heard { link, segment: Verified::clone(&segment) });
@@ -653,40 +734,6 @@ impl World {
         self.next_action += 1;
         self.actions.insert(self.next_action, action);
         self.queue.push(Reverse((self.now + pause, self.order, self.next_action)));
-    }
-}
-
-impl Node {
-    fn standing(&self, books: &Books) -> Standing {
-        let doubt = if books.restored { Some(Doubt::Restored) } else { self.doubt };
-        Standing { through: self.mark, doubt, write_without_peers: self.write_without_peers }
-    }
-}
-
-impl Disk {
-    fn write(&mut self, record: Record, own: NodeId) {
-        match record {
-            Record::Entries { author, entries, book } => {
-                let log = self.entries.entry(author).or_default();
-                let last = entries.len() - 1;
-                for (index, judged) in entries.into_iter().enumerate() {
-                    let place = usize::try_from(judged.entry.seq().0).unwrap();
-                    assert_eq!(place, log.len(), "entries are written in order, each once");
-                    let signature = book.signature.filter(|_| index == last && author != own);
-                    log.push((judged, signature));
-                }
-                self.books.authors.insert(author, *book);
-            }
-            Record::Submission { key, recorded } => self.books.submissions.push((key, recorded)),
-            Record::Peer { id, peer } => {
-                self.books.peers.insert(id, peer);
-            }
-            Record::NewestTime(time) => self.books.newest_time = time,
-            // Nothing on a simulated disk gets damaged.
-            Record::Mended { .. } => {}
-            Record::Doubted => self.books.restored = true,
-            Record::Recovered => self.books.restored = false,
-        }
     }
 }
 

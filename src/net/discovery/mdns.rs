@@ -405,8 +405,7 @@ mod tests {
         let (shared, _) = Shared::new(config, mpsc::channel(1).0);
         let mut service = announcement(&shared).unwrap().as_resolved_service();
         service.addresses.insert(ScopedIp::from(std::net::IpAddr::from([10, 0, 0, 2])));
-        let (node, hint) =
-            sighting::read(&record(&service), &BTreeSet::new()).unwrap();
+        let (node, hint) = sighting::read(&record(&service), &BTreeSet::new()).unwrap();
         assert_eq!((node, hint.name.as_deref()), (id, Some("thor-2")));
         assert_eq!(hint.federation.as_deref(), Some("abababababababab"));
         assert_eq!(hint.addresses, [Address::Socket("10.0.0.2:8890".parse().unwrap())]);

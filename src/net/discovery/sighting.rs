@@ -247,17 +247,6 @@ mod tests {
         assert_eq!(heard(&at, |r| r.port = 0), Err(Ignored::Malformed));
     }
 
-    fn record(id: &str) -> Record<'_> {
-        Record {
-            instance: "",
-            port: 1,
-            version: Some("1"),
-            id: Some(id),
-            federation: Some(FED),
-            addresses: vec![],
-        }
-    }
-
     #[test]
     fn a_name_that_no_node_can_have_is_not_passed_on() {
         let short = node(7).short();
