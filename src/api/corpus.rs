@@ -18,7 +18,7 @@ use crate::{
     log::{Body, Header, NodeId, SessionName, Thought, books::StoredEntry},
     node::Handle,
     protocol::view::View,
-    store::{Rates, Store, StoreError, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
+    store::{Rates, SearchWords, Store, StoreError, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
 };
 
 /// Rates are taken over the time that the node has been running, but over an hour at most, so that they tell of now...
@@ -38,6 +38,8 @@ pub struct Wanted {
     pub author: Option<String>,
     /// Not older than that: milliseconds since the Unix epoch, as their authors wrote them.
     pub since: Option<u64>,
+    /// Whose content has all those words.
+    pub search: Option<String>,
     /// The newest of them, so many.
     pub limit: Option<u32>,
 }
@@ -71,7 +73,9 @@ fn query(view: &View, wanted: Wanted) -> Result<ThoughtQuery, Fault> {
     let session = wanted.session.as_deref().map(SessionName::new).transpose();
     let session = session.map_err(|fault| Fault::bad_request("bad_session", fault.to_string()))?;
     let author = wanted.author.map(|meant| views::find_author(view, &meant)).transpose()?;
-    Ok(ThoughtQuery { session, author, since: wanted.since.map(Millis), search: None, limit })
+    let search = wanted.search.as_deref().map(str::parse::<SearchWords>).transpose();
+    let search = search.map_err(|fault| Fault::bad_request("bad_search", fault.to_string()))?;
+    Ok(ThoughtQuery { session, author, since: wanted.since.map(Millis), search, limit })
 }
 
 fn thought(view: &View, row: ThoughtRow) -> json::Thought {

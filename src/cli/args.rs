@@ -198,6 +198,9 @@ pub struct ThoughtsArgs {
     /// Of this author only: an id, the start of one, or a name
     #[arg(long, value_name = "AUTHOR")]
     pub author: Option<String>,
+    /// With all these words, in any order; case and accents don't matter
+    #[arg(long, value_name = "WORDS", value_parser = options::search)]
+    pub search: Option<String>,
     /// Not older than this: 2026-11-23T07:15:02Z, 2026-11-23, 90s, 15m, 2h, 3d, or milliseconds since 1970
     #[arg(long, value_name = "TIME", value_parser = options::since)]
     pub since: Option<u64>,

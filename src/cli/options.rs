@@ -1,7 +1,7 @@
 //! How single values are read, wherever they were typed.
 
 use super::time;
-use crate::{log::NodeId, node::PeerOption};
+use crate::{log::NodeId, node::PeerOption, store::SearchWords};
 
 /// Most links that `--max-peers` may allow: each may hold 3 MiB, so 1,024 are 3 GiB at the very worst.
 pub const PEERS_MAX_LIMIT: i64 = 1_024;
@@ -71,6 +71,14 @@ pub fn key(text: &str) -> Result<String, String> {
         1..=KEY_BYTES_MAX => Ok(text.to_owned()),
         bytes => Err(format!("a submission key has 1 to {KEY_BYTES_MAX} bytes, not {bytes}")),
     }
+}
+
+/// Words to search for, as they were typed.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn search(text: &str) -> Result<String, String> {
+    text.parse::<SearchWords>().map(|_| text.to_owned()).map_err(|fault| fault.to_string())
 }
 
 /// A time, as milliseconds since the Unix epoch.

@@ -22,6 +22,7 @@ pub async fn run(args: ThoughtsArgs, client: &Client, mut out: Out) -> anyhow::R
         &[
             ("session", args.session.map(|session| session.to_string())),
             ("author", args.author),
+            ("search", args.search),
             ("since", args.since.map(|since| since.to_string())),
             ("limit", args.limit.map(|limit| limit.to_string())),
         ],

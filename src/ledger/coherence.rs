@@ -188,7 +188,9 @@ fn is_white_space(scalar: char) -> bool {
         | '\u{2028}' | '\u{2029}' | '\u{202F}' | '\u{205F}' | '\u{3000}')
 }
 
-fn is_cjk(scalar: char) -> bool {
+/// Whether a scalar is a word by itself: those scripts set no spaces.
+#[must_use]
+pub const fn is_cjk(scalar: char) -> bool {
     matches!(scalar,
         '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7AF}'
         | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{2FA1F}')

@@ -1,20 +1,20 @@
 //! A store in memory, for tests and simulations: it keeps what a real one keeps, and fails on request.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    CorpusSize, ENTRIES_MAX, PEERS_MAX, Pruned, Rates, SESSION_THOUGHTS_MAX, Scrubbed, Store, StoreError,
-    THOUGHTS_MAX, ThoughtQuery, ThoughtRow, follows,
+    CorpusBounds, CorpusSize, ENTRIES_MAX, PEERS_MAX, Pruned, Rates, SESSION_THOUGHTS_MAX, Scrubbed,
+    SearchWords, Store, StoreError, THOUGHTS_MAX, ThoughtQuery, ThoughtRow, follows, pruning,
     query::{self, SessionRow},
 };
 use crate::{
     ledger::{
         Verdict,
         economy::Session,
-        types::{Millis, Seq},
+        types::{Millis, Ppm, Seq},
     },
     log::{
         NodeId, Signature,
@@ -26,16 +26,26 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     kept: Mutex<Kept>,
+    bounds: CorpusBounds,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Kept {
     books: Books,
     log: BTreeMap<(NodeId, Seq), (Judged, Option<Signature>)>,
+    /// Whose contents were let go; the log keeps them, and nobody is told.
+    pruned: BTreeSet<(NodeId, Seq)>,
+    size: CorpusSize,
     fails: bool,
 }
 
 impl MemoryStore {
+    /// An empty one that keeps so many contents.
+    #[must_use]
+    pub fn with_corpus(bounds: CorpusBounds) -> Self {
+        Self { kept: Mutex::default(), bounds }
+    }
+
     /// The next commit fails, and every one after it: a disk that has gone.
     pub fn fail(&self) {
         self.lock().fails = true;
@@ -45,7 +55,7 @@ impl MemoryStore {
     #[must_use]
     pub fn copy(&self) -> Self {
         let kept = Kept { fails: false, ..self.lock().clone() };
-        Self { kept: Mutex::new(kept) }
+        Self { kept: Mutex::new(kept), bounds: self.bounds }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -61,6 +71,8 @@ impl Kept {
                 for judged in entries {
                     let seq = judged.entry.seq();
                     let signature = book.signature.filter(|_| seq == book.seq());
+                    self.size.bytes += content_bytes(judged);
+                    self.size.thoughts += u64::from(coherence_of_accepted(judged).is_some());
                     self.log.insert((*author, seq), (judged.clone(), signature));
                 }
                 self.books.authors.insert(*author, (**book).clone());
@@ -129,6 +141,9 @@ impl Kept {
     }
 
     fn row(&self, author: NodeId, judged: &Judged) -> Option<ThoughtRow> {
+        if self.pruned.contains(&(author, judged.entry.seq())) {
+            return None;
+        }
         let thought = judged.thought.as_ref()?;
         let Verdict::Accepted { reward } = thought.verdict else {
             return None;
@@ -171,13 +186,17 @@ impl Store for MemoryStore {
         for (judged, signature) in
             kept.log.range((author, from)..=(author, Seq(u64::MAX))).map(|(_, kept)| kept)
         {
-            bytes = bytes.saturating_add(judged.entry.byte_len());
+            let pruned = kept.pruned.contains(&(author, judged.entry.seq()));
+            let content = judged.entry.content().filter(|_| !pruned).cloned();
+            let length =
+                judged.entry.header_bytes().len() + content.as_ref().map_or(0, |content| content.len());
+            bytes = bytes.saturating_add(length);
             if !entries.is_empty() && (bytes > bytes_max || entries.len() >= ENTRIES_MAX) {
                 break;
             }
             entries.push(StoredEntry {
                 header: judged.entry.header_bytes().clone(),
-                content: judged.entry.content().cloned(),
+                content,
                 signature: *signature,
             });
         }
@@ -190,6 +209,7 @@ impl Store for MemoryStore {
             query.session.as_ref().is_none_or(|session| row.session == *session)
                 && query.author.is_none_or(|author| row.author == author)
                 && query.since.is_none_or(|since| row.time >= since)
+                && query.search.as_ref().is_none_or(|search| has_all(&row.content, search))
         };
         let mut rows: Vec<ThoughtRow> = kept
             .log
@@ -235,15 +255,54 @@ impl Store for MemoryStore {
         Ok(Scrubbed::default())
     }
 
-    fn prune(&self, _now: Millis) -> Result<Pruned, StoreError> {
-        Ok(Pruned::default())
+    fn prune(&self, now: Millis) -> Result<Pruned, StoreError> {
+        let mut kept = self.lock();
+        if !pruning::is_due(kept.size, self.bounds) {
+            return Ok(Pruned::default());
+        }
+        let contents = kept
+            .log
+            .iter()
+            .filter(|(place, (judged, _))| judged.entry.content().is_some() && !kept.pruned.contains(*place));
+        let contents = contents.map(|(place, (judged, _))| pruning::Kept {
+            which: *place,
+            time: judged.entry.header().time,
+            bytes: content_bytes(judged),
+            coherence: coherence_of_accepted(judged),
+        });
+        let mut pruned = Pruned::default();
+        for content in pruning::choose(contents.collect(), self.bounds, now) {
+            pruned.contents += 1;
+            pruned.bytes += content.bytes;
+            kept.size.bytes -= content.bytes;
+            kept.size.thoughts -= u64::from(content.coherence.is_some());
+            kept.pruned.insert(content.which);
+        }
+        Ok(pruned)
     }
 
     fn corpus(&self) -> CorpusSize {
-        CorpusSize::default()
+        self.lock().size
     }
 
     fn sync(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+fn content_bytes(judged: &Judged) -> u64 {
+    judged.entry.content().map_or(0, |content| u64::try_from(content.len()).unwrap_or(u64::MAX))
+}
+
+/// `None` where it was rejected, or has no content.
+fn coherence_of_accepted(judged: &Judged) -> Option<Ppm> {
+    let thought = judged.thought.as_ref().filter(|_| judged.entry.content().is_some())?;
+    matches!(thought.verdict, Verdict::Accepted { .. }).then_some(thought.coherence)
+}
+
+/// Whether a content has all the words, or longer ones that they stand in: less strict than a real index, and enough for
+/// simulations.
+fn has_all(content: &str, search: &SearchWords) -> bool {
+    let content = content.to_lowercase();
+    search.words().iter().all(|word| content.contains(&word.to_lowercase()))
 }

@@ -10,6 +10,7 @@ mod error;
 mod follows;
 mod memory;
 mod options;
+mod pruning;
 mod query;
 pub mod sign_mark;
 mod sqlite;
@@ -132,7 +133,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// (ledger.md, Layer 7). Headers, verdicts and accounts stay. Costs nothing where it is not so full.
     ///
     /// # Errors
-    /// Where the store can't be read or written; then nothing was let go.
+    /// Where the store can't be read or written. What was let go before that stays let go.
     fn prune(&self, now: Millis) -> Result<Pruned, StoreError>;
 
     /// How large the corpus is.

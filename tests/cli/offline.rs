@@ -53,6 +53,8 @@ fn wrong_usage_ends_with_2_and_shows_nothing_raw() {
         (&["submit", "x", "--key", "k", "--dry-run"], "--dry-run"),
         (&["thoughts", "--since", "yesterday"], "15m"),
         (&["thoughts", "--limit", "0"], "10000"),
+        (&["thoughts", "--search", " ?! "], "no word to search for"),
+        (&["thoughts", "--search", &"word ".repeat(17)], "16 words"),
         (&["explain", "first"], "SEQ"),
         (&["--data-dir"], "--data-dir"),
     ] {

@@ -54,6 +54,23 @@ fn the_corpus_is_asked_by_session_author_and_time() {
 }
 
 #[test]
+fn the_corpus_is_searched_by_words_in_any_script() {
+    let node = Node::start(&["--name", "legion"]);
+    let cjk = "集合的な知性は、信頼と検証から生まれる。それぞれの節点が帳簿を自分で計算するから。";
+    assert_eq!(code(&node.ask(&["submit", QUALITY, "--session", "lab"])), 0);
+    assert_eq!(code(&node.ask(&["submit", cjk])), 0);
+    let seqs = |args: &[&str]| -> Vec<u64> {
+        let lines = node.lines(&[&["thoughts"], args].concat());
+        lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(seqs(&["--search", "MACHINES economic"]), [1]);
+    assert_eq!(seqs(&["--search", "知性 帳簿"]), [2]);
+    assert_eq!(seqs(&["--search", "\"machines\" OR"]), [0_u64; 0]);
+    assert_eq!(seqs(&["--search", "machines", "--session", "main"]), [0_u64; 0]);
+    assert_eq!(seqs(&["--search", "machines", "--session", "lab", "--since", "1h", "--limit", "1"]), [1]);
+}
+
+#[test]
 fn what_is_too_long_or_empty_is_not_recorded() {
     let node = Node::start(&[]);
     let too_long = node.ask_with_input(&["submit", "-"], &[b'a'; 20_000]);
@@ -217,6 +234,7 @@ fn the_socket_speaks_http_and_says_no_with_a_code() {
         ("DELETE /v1/peers", None, "", 405, "method_not_allowed"),
         ("GET /v1/thoughts?colour=red", None, "", 400, "bad_query"),
         ("GET /v1/thoughts?limit=0", None, "", 400, "bad_limit"),
+        ("GET /v1/thoughts?search=%22%21", None, "", 400, "bad_search"),
         ("GET /v1/thoughts?author=nobody", None, "", 404, "author_unknown"),
         ("GET /v1/explain?seq=7", None, "", 404, "entry_unknown"),
         ("POST /v1/thoughts", None, r#"{"content":"x"}"#, 415, "not_json"),

@@ -9,6 +9,7 @@
 )]
 
 mod bounds;
+mod corpus;
 mod refusals;
 mod writing;
 
@@ -36,8 +37,7 @@ use cogmesh::{
         },
     },
     store::{
-        CorpusSize, MemoryStore, PEERS_MAX, Pruned, Rates, Scrubbed, SqliteStore, Store, StoreError,
-        StoreOptions, ThoughtQuery, ThoughtRow,
+        CorpusBounds, CorpusSize, MemoryStore, PEERS_MAX, Pruned, Rates, Scrubbed, SqliteStore, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow,
         writer::{Writer, WriterSetup},
     },
 };

@@ -2,6 +2,7 @@
 
 mod corpus;
 mod faults;
+mod meta;
 mod reader;
 mod rows;
 mod schema;
@@ -16,10 +17,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use self::faults::Fault;
-use super::{CorpusSize, Pruned, Rates, Scrubbed, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow};
+use super::{
+    CorpusSize, Pruned, Rates, Scrubbed, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow, pruning,
+};
 use crate::{
     ledger::{
         economy::Session,
@@ -42,6 +45,8 @@ pub struct SqliteStore {
     // Before the writer, so that it closes last: a connection that only reads can't fold the write-ahead log back.
     readers: Mutex<Vec<Connection>>,
     writer: Mutex<Connection>,
+    // As it was after the last commit, so that whoever asks waits for none.
+    corpus: Mutex<CorpusSize>,
 }
 
 impl SqliteStore {
@@ -52,9 +57,27 @@ impl SqliteStore {
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let cannot = |source| StoreError::Open { path: path.to_owned(), source };
         make_private(path).map_err(cannot)?;
-        let writer = open_writer(path, &options).map_err(|fault| fault.about(path))?;
+        let mut writer = open_writer(path, &options).map_err(|fault| fault.about(path))?;
+        let corpus = corpus_size(&mut writer).map_err(|fault| fault.about(path))?;
         keep_private(path).map_err(cannot)?;
-        Ok(Self { path: path.to_owned(), options, readers: Mutex::default(), writer: Mutex::new(writer) })
+        Ok(Self {
+            path: path.to_owned(),
+            options,
+            readers: Mutex::default(),
+            writer: Mutex::new(writer),
+            corpus: Mutex::new(corpus),
+        })
+    }
+
+    /// Runs a change on the connection that writes, which also tells how large the corpus is after it.
+    fn write<T>(
+        &self,
+        write: impl FnOnce(&mut Connection) -> Result<(T, CorpusSize), Fault>,
+    ) -> Result<T, StoreError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (written, size) = write(&mut writer).map_err(|fault| fault.about(&self.path))?;
+        *self.corpus.lock().unwrap_or_else(PoisonError::into_inner) = size;
+        Ok(written)
     }
 
     /// The peers that a store remembers which can't be used any more, as far as they can be read.
@@ -99,6 +122,17 @@ fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Fault>
     Ok(writer)
 }
 
+/// How large the corpus is. Where that was never counted, nothing was indexed either.
+fn corpus_size(writer: &mut Connection) -> Result<CorpusSize, Fault> {
+    if let Some(size) = corpus::size(writer)? {
+        return Ok(size);
+    }
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let size = corpus::index_all(&transaction)?;
+    transaction.commit()?;
+    Ok(size)
+}
+
 fn open_reader(path: &Path) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -112,8 +146,7 @@ impl Store for SqliteStore {
     }
 
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writing::commit(&mut writer, records).map_err(|fault| fault.about(&self.path))
+        self.write(|writer| Ok(((), writing::commit(writer, records)?)))
     }
 
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
@@ -136,12 +169,27 @@ impl Store for SqliteStore {
         Ok(Scrubbed::default())
     }
 
-    fn prune(&self, _now: Millis) -> Result<Pruned, StoreError> {
-        Ok(Pruned::default())
+    fn prune(&self, now: Millis) -> Result<Pruned, StoreError> {
+        if !pruning::is_due(self.corpus(), self.options.corpus) {
+            return Ok(Pruned::default());
+        }
+        // What is committed meanwhile stays: it was not looked at.
+        let surplus = pruning::choose(self.read(corpus::kept)?, self.options.corpus, now);
+        if surplus.is_empty() {
+            // The totals are wrong: counted once more, they don't ask for a look through all contents again.
+            return self.write(|writer| Ok((Pruned::default(), corpus::count(writer)?)));
+        }
+        let mut pruned = Pruned::default();
+        for part in surplus.chunks(corpus::LET_GO_AT_ONCE) {
+            let gone = self.write(|writer| corpus::let_go(writer, part))?;
+            pruned.contents = pruned.contents.saturating_add(gone.contents);
+            pruned.bytes = pruned.bytes.saturating_add(gone.bytes);
+        }
+        Ok(pruned)
     }
 
     fn corpus(&self) -> CorpusSize {
-        CorpusSize::default()
+        *self.corpus.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ use super::{
         ENTRIES_MAX, Rates, SESSION_THOUGHTS_MAX, THOUGHTS_MAX, ThoughtQuery, ThoughtRow,
         query::{self, SessionRow},
     },
+    corpus,
     faults::Fault,
     rows::{Columns, parsed, signed, verdict},
 };
@@ -181,21 +182,33 @@ pub(super) fn thoughts(connection: &Connection, query: &ThoughtQuery) -> Result<
     Ok(thoughts)
 }
 
+const FROM_ENTRIES: &str = "entries JOIN authors ON authors.number = entries.author \
+    JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq";
+const FROM_TIME: &str = "entries INDEXED BY entries_by_time JOIN authors ON authors.number = entries.author \
+    JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq";
+const FROM_WORDS: &str = "words CROSS JOIN contents ON contents.number = words.rowid \
+    CROSS JOIN entries ON entries.author = contents.author AND entries.seq = contents.seq \
+    CROSS JOIN authors ON authors.number = entries.author";
+
 /// The statement asks for nothing that the query leaves open: a condition that may be off would keep the database from
-/// its index, and a search for one session would read all of them. There are eight such statements, so they stay cached.
+/// its index, and a search for one session would read all of them. There are sixteen such statements, so they stay cached.
 fn thoughts_sql(query: &ThoughtQuery) -> (String, Vec<Value>) {
-    // With neither session nor author the planner, which knows no numbers, would sort the whole log for its last hundred.
-    let hint = match (&query.session, &query.author) {
-        (None, None) => "INDEXED BY entries_by_time",
-        (Some(_), _) | (_, Some(_)) => "",
+    // `CROSS JOIN` keeps the order: the planner knows no numbers. With neither session nor author it would sort the whole
+    // log for its last hundred, and with words it would look for them in one content after the other.
+    let from = match (&query.search, &query.session, &query.author) {
+        (Some(_), _, _) => FROM_WORDS,
+        (None, None, None) => FROM_TIME,
+        (None, Some(_), _) | (None, _, Some(_)) => FROM_ENTRIES,
     };
     let mut sql = format!(
-        "SELECT id, name, entries.seq, time_ms, session, mode, content, coherence_ppm, weight_ppm, delta_uatp, \
-         received_ms FROM entries {hint} JOIN authors ON authors.number = entries.author \
-         JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq \
-         WHERE verdict = 'accepted'"
+        "SELECT id, name, entries.seq, time_ms, session, mode, contents.content, coherence_ppm, weight_ppm, delta_uatp, \
+         received_ms FROM {from} WHERE verdict = 'accepted'"
     );
     let mut values = vec![];
+    if let Some(search) = &query.search {
+        sql.push_str(" AND words MATCH ?");
+        values.push(Value::from(corpus::match_of(search)));
+    }
     if let Some(session) = &query.session {
         sql.push_str(" AND session = ?");
         values.push(Value::from(session.as_str().to_owned()));
@@ -318,6 +331,25 @@ mod tests {
             let plan = plan(&query);
             assert!(plan.contains(index), "{query:?}\n{plan}");
             assert!(!plan.contains("FOR ORDER BY"), "only ties are sorted: {query:?}\n{plan}");
+        }
+    }
+
+    #[test]
+    fn a_search_for_words_begins_with_their_index_and_looks_each_content_up_by_its_number() {
+        let all = ThoughtQuery { search: Some("rare words".parse().unwrap()), ..ThoughtQuery::default() };
+        for query in [
+            ThoughtQuery { session: Some("rare".parse().unwrap()), ..all.clone() },
+            ThoughtQuery {
+                author: Some(NodeId::from_stored([1; 32])),
+                since: Some(Millis(1)),
+                ..all.clone()
+            },
+            all,
+        ] {
+            let plan = plan(&query);
+            let words = plan.find("words VIRTUAL TABLE INDEX").unwrap();
+            assert!(plan.find("contents USING INTEGER PRIMARY KEY (rowid=?)").unwrap() > words, "{plan}");
+            assert!(plan.contains("entries USING PRIMARY KEY (author=? AND seq=?)"), "{plan}");
         }
     }
 }

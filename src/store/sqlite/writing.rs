@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{
-    super::{PEERS_MAX, follows},
+    super::{CorpusSize, PEERS_MAX, follows},
     corpus,
     faults::Fault,
     rows::{signed, unsigned, verdict_name},
@@ -16,17 +16,18 @@ use crate::{
     },
 };
 
-/// Writes the records and syncs.
-pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<(), Fault> {
+/// Writes the records and syncs; gives the size of the corpus after them.
+pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<CorpusSize, Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (mut submissions, mut peers) = (false, false);
+    let mut corpus = corpus::Change::default();
     for record in records {
         match record {
             Record::Entries { author, entries, book } => {
                 let last = last_seq(&transaction, *author)?;
                 follows::check(*author, last, entries, book).map_err(Fault::Refused)?;
                 let number = put_author(&transaction, *author, book)?;
-                put_entries(&transaction, number, entries, book)?;
+                corpus = corpus.and(put_entries(&transaction, number, entries, book)?);
             }
             Record::Submission { key, recorded } => {
                 submissions = true;
@@ -53,7 +54,9 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
     if peers {
         forget_old_peers(&transaction)?;
     }
-    Ok(transaction.commit()?)
+    let size = corpus.settle(&transaction)?;
+    transaction.commit()?;
+    Ok(size)
 }
 
 fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<Option<Seq>> {
@@ -96,7 +99,8 @@ fn put_entries(
     author: i64,
     entries: &[Judged],
     book: &AuthorBook,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<corpus::Change> {
+    let mut corpus = corpus::Change::default();
     let mut put_entry = transaction.prepare_cached(
         "INSERT INTO entries (author, seq, hash, header, signature, time_ms, received_ms, \
          verdict, session, mode, coherence_ppm, weight_ppm, delta_uatp) \
@@ -124,10 +128,11 @@ fn put_entries(
             thought.map(|thought| thought.delta.0),
         ])?;
         if let Some(content) = entry.content() {
-            corpus::put(transaction, author, seq, content)?;
+            let accepted = thought.is_some_and(|thought| matches!(thought.verdict, Verdict::Accepted { .. }));
+            corpus = corpus.and(corpus::put(transaction, author, seq, content, accepted)?);
         }
     }
-    Ok(())
+    Ok(corpus)
 }
 
 fn put_submission(transaction: &Transaction<'_>, key: &str, recorded: &Recorded) -> rusqlite::Result<()> {
