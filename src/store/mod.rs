@@ -26,7 +26,10 @@ pub use self::{
         Rates, SEARCH_BYTES_MAX, SEARCH_WORDS_MAX, SearchFault, SearchWords, THOUGHTS_MAX, ThoughtQuery,
         ThoughtRow,
     },
-    sqlite::SqliteStore,
+    sqlite::{
+        AuditProgress, AuditReport, Copied, CopyError, CopyProgress, Existing, ExportError, ExportedThought,
+        Mismatch, Restored, SqliteStore, audit, backup, export, restore,
+    },
 };
 use crate::{
     ledger::{

@@ -9,6 +9,7 @@
 )]
 
 mod bounds;
+mod copies;
 mod corpus;
 mod refusals;
 mod writing;
@@ -37,7 +38,7 @@ use cogmesh::{
         },
     },
     store::{
-        CorpusBounds, CorpusSize, MemoryStore, PEERS_MAX, Pruned, Rates, Scrubbed, SqliteStore, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow,
+        CopyError, CorpusBounds, CorpusSize, Existing, ExportedThought, MemoryStore, PEERS_MAX, Pruned, Rates, Scrubbed, SqliteStore, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow, backup, export, restore,
         writer::{Writer, WriterSetup},
     },
 };
@@ -90,6 +91,11 @@ impl Author {
         self.book = Some(book.clone());
         let judged = Judged { entry, thought, received: Millis(time.0 + 5) };
         Record::Entries { author: self.id, entries: vec![judged], book: Box::new(book) }
+    }
+
+    /// Of its last entry.
+    fn time(&self) -> Millis {
+        self.book.as_ref().map_or(Millis::ZERO, |book| book.account.time)
     }
 
     fn judge(&self, entry: &Entry, arch: Architecture) -> (AuthorBook, Option<JudgedThought>) {

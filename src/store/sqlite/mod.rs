@@ -1,9 +1,13 @@
 //! The store on SQLite: write-ahead log, every commit synced, one connection that writes and a few that read.
 
+mod audit;
+mod backup;
 mod corpus;
+mod export;
 mod faults;
 mod meta;
 mod reader;
+mod restore;
 mod rows;
 mod schema;
 mod writing;
@@ -20,6 +24,12 @@ use std::{
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use self::faults::Fault;
+pub use self::{
+    audit::{AuditProgress, AuditReport, Mismatch, audit},
+    backup::{Copied, CopyError, CopyProgress, Existing, backup},
+    export::{ExportError, ExportedThought, export},
+    restore::{Restored, restore},
+};
 use super::{
     CorpusSize, Pruned, Rates, Scrubbed, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow, pruning,
 };

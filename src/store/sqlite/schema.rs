@@ -11,7 +11,7 @@ use super::{
 use crate::log::{FederationId, NodeId};
 
 /// Marks a SQLite file as ours: "cgmh".
-const APPLICATION_ID: i64 = 0x6367_6d68;
+pub(super) const APPLICATION_ID: i64 = 0x6367_6d68;
 /// The schema that this version reads and writes.
 pub(super) const VERSION: i64 = 2;
 
