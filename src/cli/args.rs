@@ -87,6 +87,17 @@ pub enum Command {
     Id,
     /// Show why a thought got its verdict, layer by layer
     Explain(ExplainArgs),
+    /// Recompute every balance and check every hash and signature; needs no running node
+    Audit,
+    /// Copy the store to a file, whether the node runs or not
+    Backup(BackupArgs),
+    /// Put a backup in the place of the store; the node must not run
+    Restore(RestoreArgs),
+    /// Print every thought as a line of JSON; needs no running node
+    ///
+    /// Accepted and rejected ones, author by author, each in the order of its log. `content` is null where this node does
+    /// not keep it.
+    Export,
     /// Fold thoughts from a file under a policy; needs no running node
     Replay(ReplayArgs),
     /// Run three nodes on loopback and check what they promise; needs no running node
@@ -207,6 +218,30 @@ pub struct ThoughtsArgs {
     /// The newest N of them, 1 to 10000 [default: 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub limit: Option<u16>,
+}
+
+/// Options of `backup`.
+///
+/// The copy is checked before it counts. The node's key is not in it: keep a copy of `node.key` as well, as safe as a password.
+#[derive(Args, Clone, Debug)]
+pub struct BackupArgs {
+    /// File to write, best on another disk
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Replace the file where there is one
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Options of `restore`.
+///
+/// The backup is checked first, and the store that is there is kept beside it. The node's key must be in the data directory. Once
+/// started, the node gets back from its peers what it wrote after the backup was made, before it writes again.
+#[derive(Args, Clone, Debug)]
+pub struct RestoreArgs {
+    /// Backup to put back
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// Options of `explain`.

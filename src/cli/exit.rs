@@ -11,6 +11,7 @@ use crate::{
     api::ApiError,
     net::{NetError, SocketError},
     node::{LockError, StartError},
+    store::{CopyError, ExportError},
 };
 
 /// How a command ended.
@@ -149,7 +150,7 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
     let hint = match (error.downcast_ref(), error.downcast_ref()) {
         (Some(start), _) => hint_of_start(start),
         (None, Some(api)) => hint_of_api(api),
-        (None, None) => None,
+        (None, None) => copy_error(error).and_then(hint_of_copy),
     };
     hint.or_else(|| hint_of_permission(error)).map(str::to_owned)
 }
@@ -193,6 +194,31 @@ const fn hint_of_api(error: &ApiError) -> Option<&'static str> {
     match error {
         ApiError::Io { .. } => Some("check the permissions of the data directory, and the space on its disk"),
         ApiError::PathTooLong { .. } | ApiError::NotASocket { .. } => None,
+    }
+}
+
+fn copy_error(error: &anyhow::Error) -> Option<&CopyError> {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(copy), _) | (None, Some(ExportError::Store(copy))) => Some(copy),
+        (None, Some(ExportError::Write(_)) | None) => None,
+    }
+}
+
+const fn hint_of_copy(error: &CopyError) -> Option<&'static str> {
+    match error {
+        CopyError::NoStore { .. } => Some(
+            "a data directory has a `store.db` once a node was started on it; `--data-dir` names another one",
+        ),
+        CopyError::Exists { .. } => Some("choose another name, or replace it with `--force`"),
+        CopyError::NotABackup { .. } => Some("`cogmesh backup FILE` makes one"),
+        CopyError::OtherNode { .. } => {
+            Some("put that node's `node.key` into the data directory, or name its own with `--data-dir`")
+        }
+        CopyError::IsTheStore { .. }
+        | CopyError::Write { .. }
+        | CopyError::StoreDamaged { .. }
+        | CopyError::BackupDamaged { .. }
+        | CopyError::Store(_) => None,
     }
 }
 

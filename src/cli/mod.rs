@@ -5,19 +5,24 @@
 
 pub mod alerts;
 pub mod args;
+pub mod audit;
 pub mod authors;
+pub mod backup;
 pub mod client;
 pub mod config;
 pub mod demo;
 pub mod economics;
 pub mod exit;
 pub mod explain;
+pub mod export;
 pub mod id;
 pub mod interactive;
 pub mod log_lines;
 pub mod options;
 pub mod peers;
+pub mod progress;
 pub mod replay;
+pub mod restore;
 pub mod sessions;
 pub mod show;
 pub mod start;
@@ -71,6 +76,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             wait_for(Builder::new_multi_thread(), demo::run(&args, common.json))
         }
         Command::Replay(args) => replay::run(&args).map(|()| Exit::Done.into()),
+        Command::Audit => audit::run(&data_dir(&common)?, out(&common)),
+        Command::Backup(args) => backup::run(&args, &data_dir(&common)?, out(&common)),
+        Command::Restore(args) => restore::run(&args, &data_dir(&common)?, out(&common)),
+        Command::Export => export::run(&data_dir(&common)?),
         Command::Id => {
             let data_dir = data_dir(&common)?;
             ask(id::run(&data_dir, out(&common)))

@@ -82,7 +82,7 @@ impl<W: Write> Show<W> {
 
 /// One line of JSON. Characters that a terminal would act on, and that JSON allows as they are, are written `\uXXXX`: the
 /// value stays the same. They can only stand in strings.
-fn json_line(value: &impl Serialize) -> io::Result<String> {
+pub(super) fn json_line(value: &impl Serialize) -> io::Result<String> {
     let json = serde_json::to_string(value)?;
     let mut line = String::with_capacity(json.len() + 1);
     for c in json.chars() {
@@ -169,6 +169,12 @@ pub fn duration(seconds: u64) -> String {
         7_200..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// How many of something: `1 entry`, `2 entries`.
+#[must_use]
+pub fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 /// A number of bytes: `812 B`, `4.2 kB`, `1.3 MB`.
@@ -295,6 +301,10 @@ mod tests {
         assert_eq!(
             (bytes(999), bytes(4_210), bytes(1_300_000)),
             ("999 B".into(), "4.2 kB".into(), "1.3 MB".into())
+        );
+        assert_eq!(
+            (count(1, "entry", "entries"), count(0, "entry", "entries")),
+            ("1 entry".into(), "0 entries".into())
         );
         assert_eq!(hardware("tpm2", Some("software_bridge")), "tpm2, claimed");
     }

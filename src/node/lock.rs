@@ -8,7 +8,7 @@ use std::{
 
 /// Holds a data directory for this process. The system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct DataDirLock {
+pub struct DataDirLock {
     _file: File,
 }
 
@@ -37,7 +37,7 @@ impl DataDirLock {
     ///
     /// # Errors
     /// Where another process has it, or the lock file can't be opened.
-    pub(super) fn take(data_dir: &Path) -> Result<Self, LockError> {
+    pub fn take(data_dir: &Path) -> Result<Self, LockError> {
         let io = |source| LockError::Io { path: data_dir.to_owned(), source };
         let file = File::options()
             .create(true)

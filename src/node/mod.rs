@@ -36,13 +36,12 @@ use self::{
     clock::Clock,
     handle::Shared,
     identity_file::KeyFileError,
-    lock::DataDirLock,
     run::{Loop, Sources, StoreNews},
 };
 pub use self::{
     config::{Config, Listen, PeerOption},
     handle::{About, Handle, NodeGone},
-    lock::LockError,
+    lock::{DataDirLock, LockError},
     run::RunError,
 };
 use crate::{

@@ -6,6 +6,7 @@
     reason = "helpers of tests end the test"
 )]
 
+mod copies;
 mod offline;
 mod running;
 mod support;

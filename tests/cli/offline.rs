@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::support::{assert_fails, code, cogmesh, err, out, run, run_with_input};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 17] = [
     "start",
     "submit",
     "status",
@@ -18,6 +18,10 @@ const COMMANDS: [&str; 13] = [
     "explain",
     "replay",
     "demo",
+    "audit",
+    "backup",
+    "restore",
+    "export",
 ];
 
 /// A `start` that fails before it does anything, whatever it is asked.
@@ -47,6 +51,8 @@ fn wrong_usage_ends_with_2_and_shows_nothing_raw() {
         (&["statsu"][..], "statsu"),
         (&["status", "--loud"], "--loud"),
         (&["submit"], "TEXT"),
+        (&["backup"], "FILE"),
+        (&["restore"], "FILE"),
         (&["submit", "x", "--mode", "shouting"], "exploring"),
         (&["submit", "x", "--session", "a\u{1b}[31mb"], "session name"),
         (&["submit", "x", "--key", ""], "1 to 128"),
