@@ -38,6 +38,7 @@ fn bytes(records: &[Record]) -> u64 {
         | Record::Peer { .. }
         | Record::NewestTime(_)
         | Record::Mended { .. }
+        | Record::Doubted
         | Record::Recovered => None,
     });
     contents.sum()

@@ -38,7 +38,9 @@ use cogmesh::{
         },
     },
     store::{
-        CopyError, CorpusBounds, CorpusSize, Existing, ExportedThought, MemoryStore, PEERS_MAX, Pruned, Rates, Scrubbed, SqliteStore, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow, backup, export, restore,
+        CopyError, CorpusBounds, CorpusSize, Existing, ExportedThought, MemoryStore, PEERS_MAX, Pruned,
+        Rates, Scrubbed, SqliteStore, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow, backup,
+        export, restore,
         writer::{Writer, WriterSetup},
     },
 };
