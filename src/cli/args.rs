@@ -84,7 +84,7 @@ pub enum Command {
     /// List what a person should look at
     Alerts,
     /// Show who this node is; needs no running node
-    Id,
+    Id(IdArgs),
     /// Show why a thought got its verdict, layer by layer
     Explain(ExplainArgs),
     /// Recompute every balance and check every hash and signature; needs no running node
@@ -242,6 +242,15 @@ pub struct RestoreArgs {
     /// Backup to put back
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// Options of `id`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct IdArgs {
+    /// Give the data directory of a stopped node a new identity: for one of two that run with the same key. Key, store and sign mark of
+    /// the old one are put away beside it, and the next start begins a new log, with the initial balance
+    #[arg(long)]
+    pub renew: bool,
 }
 
 /// Options of `explain`.

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     api::json::Status,
     net::certificates::{EXPIRES_MS, NodeCertificate},
-    node::identity_file,
+    node::{
+        LockError, identity_file,
+        renewal::{self, RenewalError},
+    },
 };
 
 /// Who a node is.
@@ -58,6 +61,46 @@ pub async fn run(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
         running: running.is_some(),
     };
     out.one(&who, text)?;
+    Ok(Exit::Done.into())
+}
+
+/// What `id --renew` prints.
+#[derive(Clone, Debug, Serialize)]
+struct NewIdentity {
+    id: String,
+    before: String,
+    /// Where key, store and sign mark of the old identity are now.
+    aside: String,
+}
+
+/// Gives the data directory a new identity.
+///
+/// # Errors
+/// Where the node runs, there is none yet, or a file can't be moved or the output written.
+pub fn renew(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
+    let renewed = renewal::renew(data_dir, time::now_ms()).map_err(|error| match error {
+        RenewalError::Lock(LockError::Held { .. }) => {
+            Failure::new(Exit::Failed, error.to_string()).hint("stop it first; nothing was changed").into()
+        }
+        RenewalError::Lock(_)
+        | RenewalError::Key(_)
+        | RenewalError::NoKey { .. }
+        | RenewalError::Move { .. } => anyhow::Error::from(error),
+    })?;
+    let new = NewIdentity {
+        id: renewed.after.to_text(),
+        before: renewed.before.to_text(),
+        aside: renewed.aside.display().to_string(),
+    };
+    out.one(&new, |new| {
+        format!(
+            "This node is {} now; it was {}.\nKey, store and sign mark of the old identity are in `{}`.\n\
+             Start the node: it begins a new log, and gets the logs of the others from its peers.\n",
+            new.id,
+            new.before,
+            escaped(&new.aside)
+        )
+    })?;
     Ok(Exit::Done.into())
 }
 

@@ -80,8 +80,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backup(args) => backup::run(&args, &data_dir(&common)?, out(&common)),
         Command::Restore(args) => restore::run(&args, &data_dir(&common)?, out(&common)),
         Command::Export => export::run(&data_dir(&common)?),
-        Command::Id => {
+        Command::Id(args) => {
             let data_dir = data_dir(&common)?;
+            if args.renew {
+                return id::renew(&data_dir, out(&common));
+            }
             ask(id::run(&data_dir, out(&common)))
         }
         Command::Submit(args) => {

@@ -11,6 +11,7 @@ pub mod hardware;
 pub mod identity_file;
 mod lock;
 mod rebuild;
+pub mod renewal;
 mod run;
 mod scrub;
 mod serve;
