@@ -157,16 +157,13 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
             Some(("clock_skew", "this node's clock is ahead of its peers'".to_owned()))
         }
         Event::NameTaken { id, name } => Some(("name_taken", format!("{id} claims the name {name}"))),
-        Event::Refused { id: Some(id), refusal } | Event::RefusedBy { id, refusal } => {
-            let is_clone = refusal.code == crate::protocol::refusal::RefusalCode::Clone;
-            is_clone.then(|| ("clone", clone_about(*id)))
-        }
         Event::Trouble { what } => Some(("trouble", what.clone())),
         Event::Entry(_)
         | Event::PeerVerified { .. }
         | Event::PeerLost { .. }
         | Event::LinkReplaced { .. }
-        | Event::Refused { id: None, .. }
+        | Event::Refused { .. }
+        | Event::RefusedBy { .. }
         | Event::DialFailed { .. }
         | Event::Seen { .. }
         | Event::SegmentRefused { .. }
@@ -187,7 +184,7 @@ fn clone_about(id: NodeId) -> String {
 /// The alert that an event ends.
 const fn ended_by(event: &Event) -> Option<&'static str> {
     match event {
-        Event::OwnLogRecovered { .. } => Some("own_log_awaited"),
+        Event::OwnLogRecovered { .. } | Event::WritingHalted { .. } => Some("own_log_awaited"),
         Event::DiskRoomy => Some("disk_low"),
         Event::Entry(_)
         | Event::PeerVerified { .. }
@@ -203,7 +200,6 @@ const fn ended_by(event: &Event) -> Option<&'static str> {
         | Event::Divergence { .. }
         | Event::OwnLogAwaited { .. }
         | Event::OwnLogBehind { .. }
-        | Event::WritingHalted { .. }
         | Event::Clone { .. }
         | Event::DiskLow(_)
         | Event::EntryDamaged { .. }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -67,6 +67,7 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) wishes: mpsc::Sender<Wish>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) first_events: Mutex<Option<broadcast::Receiver<Arc<Event>>>>,
     pub(super) commits: watch::Receiver<u64>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) endpoint: Arc<Endpoint>,
@@ -182,10 +183,11 @@ impl Handle {
         self.shared.monitor.alerts()
     }
 
-    /// Everything that happens from now on. Who reads too slowly is told how many events it missed.
+    /// Everything that happens from now on; whoever asks first also hears what happened since the start. Who reads too slowly is told how many events it missed.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.shared.events.subscribe()
+        let first = self.shared.first_events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.unwrap_or_else(|| self.shared.events.subscribe())
     }
 
     /// How many commits the store has made since the node started. Others' entries count in the books at once and stand

@@ -22,7 +22,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -164,7 +164,7 @@ fn launch(
         federation.handle(clock.now(), Input::Hint(hint), &mut first);
     }
     let (wish_sender, wishes) = mpsc::channel(WISHES_MAX);
-    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (events, first_events) = broadcast::channel(EVENTS_MAX);
     let (commits_sender, commits_seen) = watch::channel(0);
     let (ended_sender, ended) = watch::channel(None);
     let monitor = Arc::new(Monitor::default());
@@ -174,6 +174,7 @@ fn launch(
         started: Instant::now(),
         wishes: wish_sender,
         events: events.clone(),
+        first_events: Mutex::new(Some(first_events)),
         commits: commits_seen,
         monitor: Arc::clone(&monitor),
         endpoint: Arc::clone(&endpoint),

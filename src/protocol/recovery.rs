@@ -46,7 +46,7 @@ impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Restored => "the store was restored from a backup or is in doubt since an earlier run",
-            Self::Copied => "the data directory is a copy",
+            Self::Copied => "the data directory is a copy of the one in which the node ran",
             Self::MarkLost => "the file `sign.mark` is missing or damaged",
             Self::UncleanStop => "the node was not stopped cleanly, and its commits were not synced",
             Self::Behind => "its own log ends before what it has signed",
@@ -147,7 +147,9 @@ impl Recovery {
     #[must_use]
     pub fn describe(&self, have: Option<Seq>) -> String {
         let doubt = self.doubt;
-        let has = have.map_or_else(|| "nothing of it".to_owned(), |have| format!("it through entry {have}"));
+        let here = have
+            .map_or_else(|| "nothing of it is".to_owned(), |have| format!("it is here through entry {have}"));
+        let here = format!("{here}{}", if have.is_none() { " here" } else { "" });
         if self.linked.is_empty() {
             let known = match self.known.len() {
                 0 => "no peer is linked".to_owned(),
@@ -155,16 +157,16 @@ impl Recovery {
                 count => format!("none of the {count} peers that it was connected to is reached"),
             };
             return format!(
-                "{doubt}, and {known}: it has {has}, and writes again once a peer has told what it holds, or when it is \
-                 started with --write-without-peers"
+                "{doubt}, and {known}: {here}; the node writes again once a peer has told what it holds, or when it is started \
+                 with --write-without-peers"
             );
         }
         match self.through {
             Some(through) if have < Some(through) => format!(
-                "{doubt}: it has {has}, and entry {through} was signed; it writes again once a peer has sent the rest, or when \
-                 it is started with --write-without-peers"
+                "{doubt}: {here}, and entry {through} was signed; the node writes again once a peer has sent the rest, or when it \
+                 is started with --write-without-peers"
             ),
-            Some(_) | None => format!("{doubt}: it has {has}, and asks its peers whether there is more"),
+            Some(_) | None => format!("{doubt}: {here}, and the peers are asked whether there is more"),
         }
     }
 }

@@ -9,6 +9,7 @@
     reason = "a test may fail where it likes"
 )]
 
+mod disasters;
 mod foreign;
 mod lab;
 mod meeting;

@@ -12,11 +12,11 @@ const THOUGHTS: [&str; 3] = [
     "Hardware anchors identity while reputation grows slowly, therefore patience outperforms sudden bursts of output.",
 ];
 
-fn trio(lab: &Lab) -> Vec<Node> {
+pub(super) fn trio(lab: &Lab) -> Vec<Node> {
     TRIO.iter().map(|host| lab.node(host)).collect()
 }
 
-fn meet(lab: &Lab, nodes: &[Node]) {
+pub(super) fn meet(lab: &Lab, nodes: &[Node]) {
     for node in nodes {
         let others: Vec<&str> = others(&node.host);
         wait_until(&format!("{} lists {others:?} as verified\n{}", node.host, lab.log(&node.host)), || {
@@ -31,7 +31,7 @@ fn others(host: &str) -> Vec<&'static str> {
     others
 }
 
-fn agree(nodes: &[Node]) {
+pub(super) fn agree(nodes: &[Node]) {
     wait_until("the same seq, hash, balance and digest for each author everywhere", || {
         let books: Vec<_> = nodes.iter().map(Node::books).collect();
         books[0].len() == nodes.len() && books.windows(2).all(|pair| pair[0] == pair[1])
