@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -233,14 +233,9 @@ fn state_on(lab: &Lab, host: &str, data_dir: &str) -> String {
 #[test]
 fn a_full_disk_loses_nothing_that_was_acknowledged_and_is_got_over() {
     let Some(lab) = lab() else { return };
-    let disk = lab.dir().join("disk");
-    fs::create_dir(&disk).unwrap();
+    let Some(disk) = lab.small_disk("disk", 24) else { return };
     let (disk, dir) = (disk.to_str().unwrap(), disk.join("thor"));
     let dir = dir.to_str().unwrap();
-    let mount = lab.run("thor", "mount", &["-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", disk]);
-    if !mount.status.success() {
-        return super::lab::skip("no small disk can be mounted here");
-    }
     let policy = lab.dir().join("rules.toml");
     fs::write(&policy, "rate_base = 100000\n").unwrap();
     let legion = lab.node_in("legion", &lab.dir().join("legion"), &["--policy", policy.to_str().unwrap()]);
@@ -288,5 +283,45 @@ fn a_full_disk_loses_nothing_that_was_acknowledged_and_is_got_over() {
         let kept =
             rows.iter().any(|row| row["seq"] == *seq && row["content"] == *content && row["name"] == "thor");
         assert!(kept, "entry {seq} is there");
+    }
+}
+
+/// Without a minimum the commits themselves find the disk full: they wait, and so do their submitters.
+#[test]
+fn a_commit_that_finds_the_disk_full_waits_for_room_and_is_answered_then() {
+    let Some(lab) = lab() else { return };
+    let Some(disk) = lab.small_disk("disk", 16) else { return };
+    let (disk, dir) = (disk.to_str().unwrap(), disk.join("thor"));
+    let dir = dir.to_str().unwrap();
+    let mut thor = lab.node_in("thor", Path::new(dir), &["--disk-min", "0"]);
+    wait_until("thor writes", || state_on(&lab, "thor", dir) == "open");
+    done(&on(&lab, "thor", dir, &["submit", &thought(0)]));
+    done(&lab.run("thor", "sh", &["-c", &format!("cat /dev/zero > {disk}/filler 2>/dev/null; true")]));
+    // Until the write-ahead log has to grow, there is room in what it has.
+    let waiting: Vec<_> = (1..9)
+        .map(|number| {
+            let words = ["--data-dir", dir, "--json", "submit", &thought(number)];
+            lab.command("thor", cogmesh())
+                .args(words)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    wait_until("a commit waits", || state_on(&lab, "thor", dir) == "read_only");
+    done(&lab.run("thor", "rm", &[&format!("{disk}/filler")]));
+    let answers: Vec<Output> = waiting.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    wait_until("it writes again", || state_on(&lab, "thor", dir) == "open");
+    let seqs: Vec<u64> = answers
+        .iter()
+        .filter(|answer| answer.status.success())
+        .map(|answer| serde_json::from_slice::<Value>(&answer.stdout).unwrap()["seq"].as_u64().unwrap())
+        .collect();
+    assert!(!seqs.is_empty(), "those that waited for the disk are answered");
+    thor.kill_9();
+    let export = String::from_utf8(on(&lab, "thor", dir, &["export"]).stdout).unwrap();
+    for seq in seqs {
+        assert!(export.contains(&format!("\"seq\":{seq},")), "entry {seq} is there: {export}");
     }
 }

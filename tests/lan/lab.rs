@@ -92,6 +92,24 @@ impl Lab {
         self.command(host, program).args(words).output().unwrap()
     }
 
+    /// Mounts a small disk that only the lab's hosts see; `None`, said aloud, where that can't be had. A host's own commands have a
+    /// view of the files that ends with them, so it is mounted beside them.
+    pub(crate) fn small_disk(&self, name: &str, mib: u32) -> Option<PathBuf> {
+        let disk = self.dir.path().join(name);
+        fs::create_dir(&disk).unwrap();
+        let mount = Command::new("nsenter")
+            .args(["--target", &self.holder.id().to_string(), "--user", "--mount", "--preserve-credentials"])
+            .args(["mount", "-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "tmpfs"])
+            .arg(&disk)
+            .output()
+            .unwrap();
+        if !mount.status.success() {
+            skip(&format!("no small disk can be mounted: {}", String::from_utf8_lossy(&mount.stderr)));
+            return None;
+        }
+        Some(disk)
+    }
+
     /// Starts `cogmesh start` on a host, with an empty data directory of its own and no address anywhere.
     pub(crate) fn node(&self, host: &str) -> Node {
         self.node_in(host, &self.dir.path().join(host), &[])
