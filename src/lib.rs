@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod cli;
+mod failing;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]
 pub mod ledger;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::float_arithmetic)]

@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{clock::Clock, handle::Wish, lock::DataDirLock, scrub::Finding, serve::serve};
 use crate::{
+    failing::fail_point,
     ledger::types::Seq,
     log::{
         FederationId, Identity, NodeId,
@@ -196,6 +197,7 @@ impl Loop {
             }
         }
         if let Some(through) = committed.own_through {
+            fail_point("stored.told");
             self.turn(turn, Input::Stored { through });
         }
     }
@@ -253,11 +255,18 @@ impl Loop {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Store(records) => self.store(turn, records),
-                Effect::Answer { ticket, answer } => turn.answer(ticket, answer),
+                Effect::Answer { ticket, answer } => {
+                    fail_point("published");
+                    turn.answer(ticket, answer);
+                    fail_point("answered");
+                }
                 Effect::Dial(dial) => self.endpoint.dial(dial),
                 Effect::Control { link, frame } => self.endpoint.send_control(link, &frame),
                 Effect::Balance { link, frame } => self.endpoint.send_balance(link, &frame),
-                Effect::Publish { to, segment } => self.endpoint.publish(&to, &segment),
+                Effect::Publish { to, segment } => {
+                    fail_point("signed");
+                    self.endpoint.publish(&to, &segment);
+                }
                 Effect::Serve { link, author, span } => self.serve(turn, link, author, span),
                 Effect::Admit { link } => self.endpoint.admit(link),
                 Effect::Close { link, refusal } => self.endpoint.close(link, refusal),

@@ -14,6 +14,7 @@ use std::{
 
 use super::{Store, StoreError, sign_mark::SignMark};
 use crate::{
+    failing::fail_point,
     ledger::types::{Millis, Seq},
     log::{Entry, Hash, NodeId, books::Record},
 };
@@ -182,6 +183,7 @@ impl<N: Fn() -> Millis> Desk<N> {
         records: &[Record],
         done: &impl Fn(Result<Committed, StoreError>),
     ) -> Result<Option<Committed>, StoreError> {
+        fail_point("commit.begun");
         loop {
             match self.store.commit(records) {
                 Ok(()) => break,
@@ -195,8 +197,10 @@ impl<N: Fn() -> Millis> Desk<N> {
                 Err(error) => return Err(error),
             }
         }
+        fail_point("commit.done");
         let end = own_end(records, self.setup.own);
         self.mark(records, end)?;
+        fail_point("mark.written");
         // What is let go of is no matter of life and death: a disk that is full even for that is told by the next commit.
         match self.store.prune((self.setup.now)()) {
             Ok(_) | Err(StoreError::Full { .. }) => {}

@@ -8,7 +8,10 @@ use super::{
     super::{Durability, StoreError},
     faults::Fault,
 };
-use crate::log::{FederationId, NodeId};
+use crate::{
+    failing::checkpoint_pages,
+    log::{FederationId, NodeId},
+};
 
 /// Marks a SQLite file as ours: "cgmh".
 pub(super) const APPLICATION_ID: i64 = 0x6367_6d68;
@@ -132,7 +135,7 @@ pub(super) fn configure(path: &Path, connection: &Connection, durability: Durabi
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 1_000)?;
+    connection.pragma_update(None, "wal_autocheckpoint", checkpoint_pages(1_000))?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::{
     rows::{signed, unsigned, verdict_name},
 };
 use crate::{
+    failing::fail_point,
     ledger::{Verdict, types::Seq},
     log::{
         NodeId,
@@ -55,6 +56,7 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
         forget_old_peers(&transaction)?;
     }
     let size = corpus.settle(&transaction)?;
+    fail_point("commit.written");
     transaction.commit()?;
     Ok(size)
 }
