@@ -18,6 +18,22 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Whether the disk could not be written or read, and nobody knows what of the last write is there.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Database(error) => error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure),
+            Self::Damaged(_) | Self::Refused(_) => false,
+        }
+    }
+
+    /// Whether there was no room; what had been committed before stands.
+    pub(super) fn is_of_a_full_disk(&self) -> bool {
+        match self {
+            Self::Database(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            Self::Damaged(_) | Self::Refused(_) => false,
+        }
+    }
+
     /// What the node is told: whether the disk failed, or the file is none of ours, or it was ours and is damaged.
     pub(super) fn about(self, path: &Path) -> StoreError {
         let path = path.to_owned();

@@ -21,7 +21,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use self::faults::Fault;
 pub use self::{
@@ -70,6 +70,7 @@ impl SqliteStore {
         let mut writer = open_writer(path, &options).map_err(|fault| fault.about(path))?;
         let corpus = corpus_size(&mut writer).map_err(|fault| fault.about(path))?;
         keep_private(path).map_err(cannot)?;
+        sync_names(path).map_err(cannot)?;
         Ok(Self {
             path: path.to_owned(),
             options,
@@ -85,7 +86,20 @@ impl SqliteStore {
         write: impl FnOnce(&mut Connection) -> Result<(T, CorpusSize), Fault>,
     ) -> Result<T, StoreError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (written, size) = write(&mut writer).map_err(|fault| fault.about(&self.path))?;
+        let written = write(&mut writer).and_then(|written| {
+            // What is written stands, also where there is no room to copy it back.
+            match writing::checkpoint(&writer) {
+                Ok(()) => Ok(written),
+                Err(fault) if fault.is_of_a_full_disk() => Ok(written),
+                Err(fault) => Err(fault),
+            }
+        });
+        let (written, size) = written.map_err(|fault| {
+            if fault.is_of_the_disk() {
+                leave_alone(&writer);
+            }
+            fault.about(&self.path)
+        })?;
         *self.corpus.lock().unwrap_or_else(PoisonError::into_inner) = size;
         Ok(written)
     }
@@ -208,6 +222,20 @@ impl Store for SqliteStore {
     }
 }
 
+/// Once the disk has failed, nothing more is written: as it closes, SQLite would copy the write-ahead log back, and sync what
+/// could not be synced.
+fn leave_alone(writer: &Connection) {
+    // It can't fail for an open connection, and the node ends with what went wrong first.
+    let _unlikely = writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+}
+
+/// The names of the store's files, for good: SQLite syncs the directory when it makes the write-ahead log, but says nothing
+/// where that fails, and a log without a name is lost with all that was synced in it.
+fn sync_names(path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    File::open(dir)?.sync_all()
+}
+
 /// Makes the file with mode 0600 before SQLite sees it: the files beside it (`-wal`, `-shm`) get the same mode.
 fn make_private(path: &Path) -> io::Result<()> {
     File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
@@ -258,7 +286,7 @@ mod tests {
             ("fullfsync", "1"),
             ("checkpoint_fullfsync", "1"),
             ("foreign_keys", "1"),
-            ("wal_autocheckpoint", "1000"),
+            ("wal_autocheckpoint", "0"),
             ("journal_size_limit", "67108864"),
         ] {
             assert_eq!(setting(&writer, name), wanted, "{name}");

@@ -8,10 +8,7 @@ use super::{
     super::{Durability, StoreError},
     faults::Fault,
 };
-use crate::{
-    failing::checkpoint_pages,
-    log::{FederationId, NodeId},
-};
+use crate::log::{FederationId, NodeId};
 
 /// Marks a SQLite file as ours: "cgmh".
 pub(super) const APPLICATION_ID: i64 = 0x6367_6d68;
@@ -135,7 +132,8 @@ pub(super) fn configure(path: &Path, connection: &Connection, durability: Durabi
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", checkpoint_pages(1_000))?;
+    // We do it ourselves (`writing::checkpoint`): where a sync fails in its own, SQLite says nothing and tries again.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(())
 }

@@ -9,13 +9,16 @@ use super::{
     rows::{signed, unsigned, verdict_name},
 };
 use crate::{
-    failing::fail_point,
+    failing::{checkpoint_pages, fail_point},
     ledger::{Verdict, types::Seq},
     log::{
         NodeId,
         books::{AuthorBook, Judged, KnownPeer, Record, Recorded, SUBMISSION_KEYS_MAX},
     },
 };
+
+/// Pages of the write-ahead log from which on it is copied back: 4 MiB, SQLite's own default.
+const CHECKPOINT_PAGES: u32 = 1_000;
 
 /// Writes the records and syncs; gives the size of the corpus after them.
 pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<CorpusSize, Fault> {
@@ -59,6 +62,21 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
     fail_point("commit.written");
     transaction.commit()?;
     Ok(size)
+}
+
+/// Copies the write-ahead log back where it is long: what SQLite does by itself after a commit, but for its silence about a
+/// sync that fails. The system may drop what it could not write, and says nothing of it at the next sync; so nothing may
+/// build on that one, and the node ends.
+pub(super) fn checkpoint(connection: &Connection) -> Result<(), Fault> {
+    let frames = |mode: &str| -> rusqlite::Result<(i64, i64)> {
+        connection
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(1)?, row.get(2)?)))
+    };
+    let (written, copied) = frames("NOOP")?;
+    if written >= i64::from(checkpoint_pages(CHECKPOINT_PAGES)) && written > copied {
+        frames("PASSIVE")?;
+    }
+    Ok(())
 }
 
 fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<Option<Seq>> {
