@@ -30,6 +30,8 @@ pub(crate) struct Load {
     threads: Vec<JoinHandle<()>>,
 }
 
+type Tell = Box<dyn Fn(&Acked) + Send + Sync>;
+
 #[derive(Default)]
 struct Shared {
     paused: AtomicBool,
@@ -37,12 +39,24 @@ struct Shared {
     /// Submitters that wait for the pause to end.
     resting: AtomicUsize,
     acked: Mutex<Vec<Acked>>,
+    /// Why somebody asks again, for whoever wonders why nothing goes on.
+    last_refusal: Mutex<String>,
+    tell: Option<Tell>,
 }
 
 impl Load {
     /// So many submitters at each node.
     pub(crate) fn start(nodes: &[Node], submitters: usize) -> Self {
-        let shared = Arc::new(Shared::default());
+        Self::start_telling(nodes, submitters, |_| {})
+    }
+
+    /// So many submitters at each node; `tell` hears of each answer before the next submission.
+    pub(crate) fn start_telling(
+        nodes: &[Node],
+        submitters: usize,
+        tell: impl Fn(&Acked) + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared { tell: Some(Box::new(tell)), ..Shared::default() });
         let mut threads = vec![];
         for (node, dir) in nodes.iter().map(|node| node.dir.clone()).enumerate() {
             for submitter in 0..submitters {
@@ -58,7 +72,8 @@ impl Load {
         self.shared.paused.store(true, Ordering::SeqCst);
         let begun = Instant::now();
         while self.shared.resting.load(Ordering::SeqCst) < self.threads.len() {
-            assert!(begun.elapsed() < PATIENCE, "a submitter waits for an answer for ever");
+            let patient = begun.elapsed() < PATIENCE;
+            assert!(patient, "no answer: {}", self.shared.last_refusal.lock().unwrap());
             assert!(!self.threads.iter().any(JoinHandle::is_finished), "a submitter has failed");
             thread::sleep(Duration::from_millis(1));
         }
@@ -92,6 +107,12 @@ impl Drop for Load {
     }
 }
 
+impl Shared {
+    fn refused(&self, why: &str) {
+        why.clone_into(&mut self.last_refusal.lock().unwrap());
+    }
+}
+
 fn submit_all(shared: &Shared, node: usize, dir: &Path, submitter: usize) {
     let mut mine: Vec<Acked> = vec![];
     for number in 0_usize.. {
@@ -110,7 +131,12 @@ fn submit_all(shared: &Shared, node: usize, dir: &Path, submitter: usize) {
         let content = content(&key, number);
         let Some(seq) = submit(shared, dir, &key, &content) else { return };
         let acked = Acked { node, key, content, seq };
-        shared.acked.lock().unwrap().push(acked.clone());
+        {
+            // Told in the order in which they stand in the list.
+            let mut all = shared.acked.lock().unwrap();
+            shared.tell.iter().for_each(|tell| tell(&acked));
+            all.push(acked.clone());
+        }
         mine.push(acked);
     }
 }
@@ -137,7 +163,8 @@ fn submit(shared: &Shared, dir: &Path, key: &str, content: &str) -> Option<u64> 
                 return answer["seq"].as_u64();
             }
             // It is stopping, or its store has failed: nobody knows what became of it.
-            Ok((503, _)) | Err(_) => {}
+            Ok((503, answer)) => shared.refused(&format!("{}: {answer}", dir.display())),
+            Err(error) => shared.refused(&format!("{}: {error:?}", dir.display())),
             Ok((status, answer)) => panic!("{status}: {answer}"),
         }
         if shared.ended.load(Ordering::SeqCst) {

@@ -10,11 +10,14 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test may fail where it likes"
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test may fail where it likes, and says what it did"
 )]
 
 mod kills;
 mod load;
 mod nodes;
 mod points;
+mod power;
 mod witness;

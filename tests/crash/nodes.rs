@@ -127,7 +127,7 @@ impl Node {
         let status = loop {
             match child.try_wait().unwrap() {
                 Some(status) => break status,
-                None if begun.elapsed() > PATIENCE => panic!("{} does not end: {}", self.name, self.log()),
+                None if begun.elapsed() > PATIENCE => panic!("{} does not end", self.name),
                 None => std::thread::sleep(Duration::from_millis(2)),
             }
         };
@@ -160,6 +160,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" INFO thought ")).collect();
+            println!("{} logged last:\n{}", self.name, lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
         if let Some(child) = &mut self.child {
             // It may have ended already.
             let _ended = child.kill();
