@@ -47,7 +47,10 @@ pub use self::{
 };
 use crate::{
     ledger::types::Seq,
-    log::{Architecture, Body, Claim, Entry, FederationId, Genesis, Identity, NodeId, Rules, books::Books},
+    log::{
+        Architecture, Body, Claim, Entry, FederationId, Genesis, Identity, NodeId, Rules,
+        books::{Books, Record},
+    },
     monitor::Monitor,
     net::{
         Endpoint, ListenOn, NetConfig, NetError, NetEvent,
@@ -242,6 +245,10 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let standing =
         Standing { write_without_peers: config.write_without_peers, ..standing::of(found, &books, own) };
     let setup = setup(config, &identity, federation, &*store)?;
+    if standing.doubt.is_some() && !books.restored {
+        // Once the mark is written here, nothing else tells the next start what this one has seen.
+        store.commit(&[Record::Doubted])?;
+    }
     mark.begin(books.authors.get(&own).map(|book| (book.seq(), book.hash)))?;
     Ok(Opened { lock, identity, store, books, setup, mark, standing })
 }

@@ -106,8 +106,11 @@ impl Federation {
         let known_peers = books.peers.keys().copied().collect();
         let authors = Authors::load(books);
         let mut own = Own::load(&setup, &authors, submissions, known_peers, standing);
-        if let Some(why) = own.doubt() {
-            out.push(Effect::Event(Event::OwnLogAwaited { why }));
+        match own.doubt() {
+            Some(why) => out.push(Effect::Event(Event::OwnLogAwaited { why })),
+            // The operator answers for it; the next start need not ask again.
+            None if standing.doubt.is_some() => out.push(Effect::Store(vec![Record::Recovered])),
+            None => {}
         }
         own.open(&setup, now, out);
         Self {
