@@ -9,7 +9,7 @@ use std::{
 
 use data_encoding::BASE32_NOPAD;
 
-use crate::log::Identity;
+use crate::log::{Identity, NodeId};
 
 /// The key file's name in the data directory.
 pub const KEY_FILE: &str = "node.key";
@@ -78,19 +78,51 @@ pub fn load(data_dir: &Path) -> Result<Option<Identity>, KeyFileError> {
     parse(&bytes).map(Some).ok_or(KeyFileError::Damaged { path })
 }
 
+/// A key that is in no file yet.
+#[derive(Debug)]
+pub struct NewKey {
+    seed: [u8; 32],
+    identity: Identity,
+}
+
+impl NewKey {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// Where the system gives no randomness.
+    pub fn make() -> Result<Self, KeyFileError> {
+        let mut seed = [0; 32];
+        aws_lc_rs::rand::fill(&mut seed).map_err(|_| KeyFileError::Randomness)?;
+        let identity = Identity::from_seed(&seed).map_err(|_| KeyFileError::Randomness)?;
+        Ok(Self { seed, identity })
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    /// Writes it into that data directory, for good.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn save(self, data_dir: &Path) -> Result<Identity, KeyFileError> {
+        let path = data_dir.join(KEY_FILE);
+        write(data_dir, &path, &self.seed).map_err(|source| KeyFileError::Io { path, source })?;
+        Ok(self.identity)
+    }
+}
+
 /// The key in that data directory, made where there is none yet.
 ///
 /// # Errors
-/// As [`load`], and where it can't be written.
+/// As [`load`], and where it can't be made or written.
 pub fn load_or_create(data_dir: &Path) -> Result<Identity, KeyFileError> {
-    if let Some(identity) = load(data_dir)? {
-        return Ok(identity);
+    match load(data_dir)? {
+        Some(identity) => Ok(identity),
+        None => NewKey::make()?.save(data_dir),
     }
-    let mut seed = [0; 32];
-    aws_lc_rs::rand::fill(&mut seed).map_err(|_| KeyFileError::Randomness)?;
-    let path = data_dir.join(KEY_FILE);
-    write(data_dir, &path, &seed).map_err(|source| KeyFileError::Io { path: path.clone(), source })?;
-    Identity::from_seed(&seed).map_err(|_| KeyFileError::Damaged { path })
 }
 
 /// Written beside and renamed, each synced: a crash leaves a whole key or none.

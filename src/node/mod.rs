@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     clock::Clock,
     handle::Shared,
-    identity_file::KeyFileError,
+    identity_file::{KeyFileError, NewKey},
     run::{Loop, Sources, StoreNews},
 };
 pub use self::{
@@ -65,8 +65,8 @@ use crate::{
         recovery::Standing,
     },
     store::{
-        SqliteStore, Store, StoreError, StoreOptions,
-        sign_mark::SignMark,
+        Durability, SqliteStore, Store, StoreError, StoreOptions,
+        sign_mark::{FoundMark, SignMark},
         writer::{Writer, WriterSetup},
     },
 };
@@ -233,10 +233,9 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     identity_file::make_data_dir(path)
         .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let lock = DataDirLock::take(path)?;
-    let identity = Arc::new(identity_file::load_or_create(path)?);
+    let (identity, mut mark, found) = identity(path, config.durability)?;
     let federation = FederationId::new(&config.federation, &config.policy, None);
     let own = identity.node_id();
-    let (mut mark, found) = SignMark::open(path, own, config.durability)?;
     let store = match config.rebuild_from_peers {
         true => rebuild::open(path, store_options(config, federation, own))?,
         false => open_store(path, store_options(config, federation, own))?,
@@ -248,9 +247,27 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     if standing.doubt.is_some() && !books.restored {
         // Once the mark is written here, nothing else tells the next start what this one has seen.
         store.commit(&[Record::Doubted])?;
+        mark.met_a_peer()?;
     }
     mark.begin(books.authors.get(&own).map(|book| (book.seq(), book.hash)))?;
     Ok(Opened { lock, identity, store, books, setup, mark, standing })
+}
+
+/// The node's key and its sign mark. Of a new key the mark is written first: a key without a mark is then one whose mark, and
+/// perhaps store, was lost.
+fn identity(
+    data_dir: &Path,
+    durability: Durability,
+) -> Result<(Arc<Identity>, SignMark, FoundMark), StartError> {
+    if let Some(identity) = identity_file::load(data_dir)? {
+        let (mark, found) = SignMark::open(data_dir, identity.node_id(), durability)?;
+        return Ok((Arc::new(identity), mark, found));
+    }
+    let key = NewKey::make()?;
+    let (mut mark, _another_keys) = SignMark::open(data_dir, key.node_id(), durability)?;
+    mark.start_anew();
+    mark.begin(None)?;
+    Ok((Arc::new(key.save(data_dir)?), mark, FoundMark::New))
 }
 
 fn store_options(config: &Config, federation: FederationId, own: NodeId) -> StoreOptions {

@@ -12,9 +12,10 @@ pub(super) fn of(found: FoundMark, books: &Books, own: NodeId) -> Standing {
     let (mark, doubt) = match found {
         FoundMark::Here(mark) => (Some(mark), of_mark(&mark)),
         FoundMark::Copied(mark) => (Some(mark), Some(Doubt::Copied)),
-        // A node without mark and log is new. One without a mark that never met anyone has told nobody anything.
-        FoundMark::Nothing => (None, (end.is_some() && !books.peers.is_empty()).then_some(Doubt::MarkLost)),
-        FoundMark::Damaged => (None, Some(Doubt::MarkLost)),
+        FoundMark::New => return Standing::default(),
+        // A log that was begun before there were marks, and that nobody was told of.
+        FoundMark::Nothing if end.is_some() && books.peers.is_empty() => (None, None),
+        FoundMark::Nothing | FoundMark::Damaged => (None, Some(Doubt::MarkLost)),
     };
     // One ahead of the log, where commits are not synced, says nothing about what was signed.
     let exact = mark.filter(|mark| mark.hash.is_some()).and_then(|mark| mark.through.zip(mark.hash));
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_synced_log_is_in_no_doubt_however_the_node_ended() {
-        assert_eq!(standing(FoundMark::Nothing, &books(None)), (None, None), "a new node");
+        assert_eq!(standing(FoundMark::New, &books(None)), (None, None), "a new node");
         let exact = mark(Some(5), Some(7));
         assert_eq!(standing(FoundMark::Here(exact), &books(Some(5))), (Some(5), None));
         assert_eq!(
@@ -99,6 +100,8 @@ mod tests {
         let ahead = mark(Some(1_000), None);
         assert_eq!(standing(FoundMark::Here(ahead), &books(Some(5))), (None, Some(Doubt::UncleanStop)));
         assert_eq!(standing(FoundMark::Damaged, &books(Some(5))).1, Some(Doubt::MarkLost));
+        let emptied = standing(FoundMark::Nothing, &books(None)).1;
+        assert_eq!(emptied, Some(Doubt::MarkLost), "a key whose store and mark are gone");
         let restored = Books { restored: true, ..books(Some(5)) };
         assert_eq!(standing(FoundMark::Here(exact), &restored).1, Some(Doubt::Restored));
         let other = mark(Some(5), Some(8));

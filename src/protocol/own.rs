@@ -2,6 +2,7 @@
 //! Until `Input::Stored` comes back there is no signature in memory that could leak. And while it is in doubt whether our disk
 //! has all that we ever signed, nothing is signed at all (`recovery.rs`). Source: protocol.md, The log.
 
+mod gate;
 mod keys;
 
 use std::{
@@ -9,13 +10,16 @@ use std::{
     sync::Arc,
 };
 
-use self::keys::{Keys, Known};
+pub use self::gate::{Halt, OwnHeard};
+use self::{
+    gate::Writing,
+    keys::{Keys, Known},
+};
 use super::{
     authors::{Authors, NameIs},
     hello::Setup,
-    input::{Answer, DiskLow, Effect, EntryEvent, Event, Now, Submission, SubmitFault, Ticket},
+    input::{Answer, DiskLow, Effect, EntryEvent, Now, Submission, SubmitFault, Ticket},
     recovery::{Doubt, Recovery, Standing},
-    view::OwnLogView,
     wire::SEGMENT_BYTES_MAX,
 };
 use crate::{
@@ -51,44 +55,6 @@ pub struct Own {
     disk_low: Option<DiskLow>,
     known_peers: BTreeSet<NodeId>,
     keys: Keys,
-}
-
-/// Whether we may write.
-#[derive(Debug)]
-enum Writing {
-    Open,
-    /// Our log may lack what we signed: first it comes back from our peers.
-    Recovering(Recovery),
-    /// Somebody signs with our key, or our log contradicts what we signed: nothing more is signed in this process.
-    Halted(Halt),
-}
-
-/// Why nothing more is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Halt {
-    /// A peer holds an entry of our log that came into being while we were writing ourselves.
-    Behind {
-        /// The last one that it told of.
-        theirs: Seq,
-    },
-    /// A peer holds another entry of ours than we do.
-    Conflict {
-        /// The first seq at which that is known.
-        seq: Seq,
-    },
-    /// Another process with our key is alive.
-    Clone,
-}
-
-/// What a head of our own log that a peer tells means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnHeard {
-    /// We have it, or knew already.
-    Nothing,
-    /// We lack it, and get our log back before we write.
-    Recovering,
-    /// We sign nothing more.
-    Halted(Halt),
 }
 
 /// An entry that waits for the disk.
@@ -158,176 +124,6 @@ impl Own {
     #[must_use]
     pub const fn head(&self) -> Option<Head> {
         self.head
-    }
-
-    /// How it stands with our own log, for people.
-    #[must_use]
-    pub fn view(&self) -> OwnLogView {
-        match &self.writing {
-            Writing::Halted(halt) => OwnLogView::Halted(self.fault_of(*halt).to_string()),
-            Writing::Recovering(recovery) => OwnLogView::Waiting(recovery.describe(self.end())),
-            Writing::Open => match self.disk_low {
-                Some(low) => OwnLogView::ReadOnly(SubmitFault::DiskLow(low).to_string()),
-                None => OwnLogView::Open,
-            },
-        }
-    }
-
-    /// Why our log was in doubt when the node started, where it was.
-    #[must_use]
-    pub fn doubt(&self) -> Option<String> {
-        match &self.writing {
-            Writing::Recovering(recovery) => Some(recovery.describe(self.end())),
-            Writing::Open | Writing::Halted(_) => None,
-        }
-    }
-
-    /// There is too little room on the disk, or enough again.
-    pub fn disk(&mut self, low: Option<DiskLow>) {
-        self.disk_low = low;
-    }
-
-    /// A peer tells a head of our own log. Where we signed it and do not hold it, this data directory is an old copy or a
-    /// clone. A process that has written nothing yet gets its log back; one that has must not sign anything more: whatever it
-    /// signed next could be a second entry with a seq that is taken.
-    pub fn heard_of(&mut self, setup: &Setup, peer: NodeId, told: &Head) -> OwnHeard {
-        if !self.lacks(told) {
-            if let Writing::Recovering(recovery) = &mut self.writing {
-                recovery.told(peer, told.seq);
-            }
-            return OwnHeard::Nothing;
-        }
-        if matches!(self.writing, Writing::Halted(_)) || told.verify(&setup.federation).is_err() {
-            return OwnHeard::Nothing;
-        }
-        if self.end() == Some(told.seq) {
-            return OwnHeard::Halted(self.halt(Halt::Conflict { seq: told.seq }));
-        }
-        match &mut self.writing {
-            Writing::Recovering(recovery) => {
-                recovery.told(peer, told.seq);
-                OwnHeard::Nothing
-            }
-            Writing::Open if self.has_written => {
-                OwnHeard::Halted(self.halt(Halt::Behind { theirs: told.seq }))
-            }
-            Writing::Open => {
-                let mut recovery = Recovery::new(Doubt::Behind, None, self.known_peers.clone());
-                recovery.told(peer, told.seq);
-                self.writing = Writing::Recovering(recovery);
-                self.head = None;
-                OwnHeard::Recovering
-            }
-            Writing::Halted(_) => OwnHeard::Nothing,
-        }
-    }
-
-    /// Nothing more is signed by this process.
-    pub fn halt(&mut self, halt: Halt) -> Halt {
-        self.writing = Writing::Halted(halt);
-        halt
-    }
-
-    /// Whether that is so already.
-    #[must_use]
-    pub const fn is_halted(&self) -> bool {
-        matches!(self.writing, Writing::Halted(_))
-    }
-
-    /// Whether a head of our own log is one that this log does not end with, at or past its end.
-    #[must_use]
-    pub fn lacks(&self, told: &Head) -> bool {
-        let ours = match (&self.head, &self.book) {
-            (Some(head), _) => Some((head.seq, head.hash)),
-            (None, Some(book)) if self.waiting.is_empty() => Some((book.seq(), book.hash)),
-            // What waits for the disk is signed by nobody.
-            (None, _) => None,
-        };
-        let is_other = |(seq, hash): (Seq, Hash)| told.seq > seq || (told.seq == seq && told.hash != hash);
-        told.author == self.id && ours.is_none_or(is_other)
-    }
-
-    /// Whether entries of our own log may be asked for and taken from others.
-    #[must_use]
-    pub const fn takes_back(&self) -> bool {
-        matches!(self.writing, Writing::Recovering(_))
-    }
-
-    /// Entries of our own log came back and were admitted.
-    pub fn came_back(&mut self, book: Arc<AuthorBook>) {
-        self.book = Some(book);
-    }
-
-    /// A peer is linked.
-    pub fn linked(&mut self, mono: Millis, node: NodeId) {
-        if let Writing::Recovering(recovery) = &mut self.writing {
-            recovery.linked(mono, node);
-        }
-    }
-
-    /// A peer is not linked any more.
-    pub fn unlinked(&mut self, node: NodeId) {
-        if let Writing::Recovering(recovery) = &mut self.writing {
-            recovery.gone(node);
-        }
-    }
-
-    /// Opens our log again where it is back. Returns whether that just happened; then it is to be told.
-    pub fn try_to_open(&mut self, setup: &Setup, now: Now, out: &mut Vec<Effect>) -> bool {
-        let have = self.end();
-        let Writing::Recovering(recovery) = &mut self.writing else { return false };
-        if !recovery.is_complete(now.mono, have) {
-            return false;
-        }
-        self.writing = Writing::Open;
-        self.sign_again(setup);
-        out.push(Effect::Store(vec![Record::Recovered]));
-        out.push(Effect::Event(Event::OwnLogRecovered { through: have }));
-        self.open(setup, now, out);
-        true
-    }
-
-    /// When [`Self::try_to_open`] may succeed, though nothing came in.
-    #[must_use]
-    pub fn wake_at(&self) -> Option<Millis> {
-        match &self.writing {
-            Writing::Recovering(recovery) => recovery.wake_at(),
-            Writing::Open | Writing::Halted(_) => None,
-        }
-    }
-
-    /// The last entry that stands in our log or waits for the disk.
-    fn end(&self) -> Option<Seq> {
-        self.book.as_ref().map(|book| book.seq())
-    }
-
-    fn sign_again(&mut self, setup: &Setup) {
-        let end = self.book.as_ref().map(|book| (book.seq(), book.hash));
-        self.head = end.map(|(seq, hash)| Head::sign(&setup.identity, &setup.federation, seq, hash));
-    }
-
-    fn fault_of(&self, halt: Halt) -> SubmitFault {
-        match halt {
-            Halt::Behind { theirs } => {
-                SubmitFault::OwnLogBehind { ours: self.head.map_or(Seq::GENESIS, |head| head.seq), theirs }
-            }
-            Halt::Conflict { seq } => SubmitFault::OwnLogConflict { seq },
-            Halt::Clone => SubmitFault::Clone,
-        }
-    }
-
-    /// Why no submission is taken now.
-    fn closed(&self) -> Option<SubmitFault> {
-        match &self.writing {
-            Writing::Halted(halt) => Some(self.fault_of(*halt)),
-            Writing::Recovering(recovery) => {
-                Some(SubmitFault::OwnLogAwaited { why: recovery.describe(self.end()).into() })
-            }
-            Writing::Open if self.waiting.len() >= WAITING_MAX => {
-                Some(SubmitFault::Busy { waiting: self.waiting.len() })
-            }
-            Writing::Open => self.disk_low.map(SubmitFault::DiskLow),
-        }
     }
 
     /// How many submissions wait for the disk.
@@ -413,8 +209,7 @@ impl Own {
     /// Where nothing may be signed any more, their submitters are told so: what is stored of them never leaves.
     pub fn stored(&mut self, setup: &Setup, through: Seq, authors: &mut Authors) -> Published {
         let mut published = Published { segments: vec![], answers: vec![], refused: vec![], events: vec![] };
-        if let Writing::Halted(halt) = self.writing {
-            let fault = self.fault_of(halt);
+        if let Some(fault) = self.forbidden() {
             let tickets = self.waiting.drain(..).flat_map(|waiting| waiting.tickets);
             published.refused = tickets.map(|ticket| (ticket, fault.clone())).collect();
             return published;

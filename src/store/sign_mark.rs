@@ -49,6 +49,8 @@ pub struct Mark {
 /// What was found in a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoundMark {
+    /// The key is new: nothing was signed with it.
+    New,
     /// There is none.
     Nothing,
     /// This node wrote it, here.
@@ -102,6 +104,11 @@ impl SignMark {
         let fresh = Mark { through: None, hash: None, stopped: false, met: false };
         let (number, mark) = newest.map_or((0, fresh), |line| (line.number, line.mark));
         Ok((Self { path, file, author, durability, number, mark, place }, found))
+    }
+
+    /// Forgets what was found: the key was made just now, so nothing can have been signed with it.
+    pub fn start_anew(&mut self) {
+        self.mark = Mark { through: None, hash: None, stopped: false, met: false };
     }
 
     /// The node begins to run, with a log that ends at that entry: from now on it was not stopped in order. What was marked
