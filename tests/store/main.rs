@@ -9,6 +9,7 @@
 )]
 
 mod bounds;
+mod migration;
 mod refusals;
 mod writing;
 

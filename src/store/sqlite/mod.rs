@@ -2,9 +2,11 @@
 
 mod corpus;
 mod faults;
+mod meta;
 mod reader;
 mod rows;
 mod schema;
+mod seal;
 mod writing;
 
 use std::{
@@ -83,10 +85,11 @@ fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Fault>
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut writer = Connection::open_with_flags(path, flags)?;
     schema::configure_reader(&writer)?;
-    let kind = schema::identify(path, &writer, options.federation, options.own)?;
+    let kind = schema::identify(path, &writer, options)?;
     schema::configure(path, &writer, options.durability)?;
     match kind {
-        schema::Kind::Empty => schema::create(&mut writer, options.federation, options.own)?,
+        schema::Kind::Empty => schema::migrate(&mut writer, 0, options)?,
+        schema::Kind::Older(version) => schema::migrate(&mut writer, version, options)?,
         schema::Kind::Ours => {}
     }
     Ok(writer)
@@ -210,7 +213,8 @@ mod tests {
         let writer = store.writer.lock().unwrap();
         writer
             .execute_batch(
-                "BEGIN IMMEDIATE; INSERT INTO meta (key, value) VALUES ('newest_time', x'0000000000000007')",
+                "BEGIN IMMEDIATE; INSERT INTO meta VALUES ('newest_time', x'0000000000000007', \
+                 seal_of('meta', 'newest_time', x'0000000000000007'))",
             )
             .unwrap();
         assert_eq!(store.load().unwrap().newest_time, Millis::ZERO);

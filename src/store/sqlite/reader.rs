@@ -284,13 +284,19 @@ const fn signed_max() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::schema, *};
+    use super::{
+        super::{super::StoreOptions, schema},
+        *,
+    };
     use crate::log::FederationId;
 
     /// What the database says that it will do, a step a line.
     fn plan(query: &ThoughtQuery) -> String {
         let mut connection = Connection::open_in_memory().unwrap();
-        schema::create(&mut connection, FederationId([7; 32]), NodeId::from_stored([1; 32])).unwrap();
+        schema::configure_reader(&connection).unwrap();
+        let own = NodeId::from_stored([1; 32]);
+        let options = StoreOptions::new(FederationId([7; 32]), own, Policy::default());
+        schema::migrate(&mut connection, 0, &options).unwrap();
         let (sql, values) = thoughts_sql(query);
         let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let steps =

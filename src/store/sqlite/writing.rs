@@ -6,7 +6,9 @@ use super::{
     super::{PEERS_MAX, follows},
     corpus,
     faults::Fault,
+    meta,
     rows::{signed, unsigned, verdict_name},
+    seal,
 };
 use crate::{
     ledger::{Verdict, types::Seq},
@@ -37,14 +39,10 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
                 put_peer(&transaction, *id, peer)?;
             }
             Record::NewestTime(time) => {
-                let mut put = transaction.prepare_cached(
-                    "INSERT INTO meta (key, value) VALUES ('newest_time', ?1) \
-                     ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
-                )?;
-                // Big-endian, so that the larger time is also the larger value.
-                put.execute([time.0.to_be_bytes()])?;
+                meta::raise(&transaction, meta::NEWEST_TIME, &time.0.to_be_bytes())?;
             }
-            Record::Mended { .. } | Record::Recovered => {}
+            Record::Recovered => meta::remove(&transaction, meta::RESTORED)?,
+            Record::Mended { .. } => {}
         }
     }
     if submissions {
@@ -67,7 +65,9 @@ fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<O
 fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> rusqlite::Result<i64> {
     let (account, signature) = (book.account.to_bytes(), book.signature.map(|signature| signature.0));
     let mut update = transaction.prepare_cached(
-        "UPDATE authors SET hash = ?2, signature = ?3, account = ?4 WHERE id = ?1 RETURNING number",
+        "UPDATE authors SET hash = ?2, signature = ?3, account = ?4, \
+         seal = seal_of('authors', number, id, name, hardware, arch, ?2, ?3, ?4, known_since) \
+         WHERE id = ?1 RETURNING number",
     )?;
     let known = update
         .query_row(params![id.as_bytes(), book.hash.0, signature, account], |row| row.get(0))
@@ -79,7 +79,7 @@ fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> r
         "INSERT INTO authors (id, name, hardware, arch, hash, signature, account, known_since) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    insert.insert(params![
+    let number = insert.insert(params![
         id.as_bytes(),
         book.name.as_str(),
         book.hardware.number(),
@@ -88,7 +88,16 @@ fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> r
         signature,
         account,
         signed(book.known_since.0),
-    ])
+    ])?;
+    // The row's number is part of what is sealed, and known only now.
+    let sql = sealing("authors", seal::AUTHORS);
+    transaction.prepare_cached(&sql)?.execute([number])?;
+    Ok(number)
+}
+
+/// The statement that seals the row with that number.
+fn sealing(table: &str, seal: &str) -> String {
+    format!("UPDATE {table} SET seal = {seal} WHERE number = ?1")
 }
 
 fn put_entries(
@@ -99,8 +108,9 @@ fn put_entries(
 ) -> rusqlite::Result<()> {
     let mut put_entry = transaction.prepare_cached(
         "INSERT INTO entries (author, seq, hash, header, signature, time_ms, received_ms, \
-         verdict, session, mode, coherence_ppm, weight_ppm, delta_uatp) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         verdict, session, mode, coherence_ppm, weight_ppm, delta_uatp, seal) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+         seal_of('entries', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13))",
     )?;
     for judged in entries {
         let entry = &judged.entry;
@@ -137,7 +147,7 @@ fn put_submission(transaction: &Transaction<'_>, key: &str, recorded: &Recorded)
          (key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    put.execute(params![
+    let number = put.insert(params![
         key,
         signed(recorded.seq.0),
         verdict_name(verdict),
@@ -146,7 +156,8 @@ fn put_submission(transaction: &Transaction<'_>, key: &str, recorded: &Recorded)
         recorded.balance.0,
         recorded.trust.0,
     ])?;
-    Ok(())
+    let sql = sealing("submissions", seal::SUBMISSIONS);
+    transaction.prepare_cached(&sql)?.execute([number]).map(drop)
 }
 
 fn forget_old_submissions(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -160,7 +171,8 @@ fn forget_old_submissions(transaction: &Transaction<'_>) -> rusqlite::Result<()>
 fn put_peer(transaction: &Transaction<'_>, id: NodeId, peer: &KnownPeer) -> rusqlite::Result<()> {
     let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
     let mut put = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO peers (id, name, addresses, seen_ms) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT OR REPLACE INTO peers (id, name, addresses, seen_ms, seal) \
+         VALUES (?1, ?2, ?3, ?4, seal_of('peers', ?1, ?2, ?3, ?4))",
     )?;
     put.execute(params![id.as_bytes(), peer.name.as_str(), addresses.join(" "), signed(peer.seen.0)])?;
     Ok(())
