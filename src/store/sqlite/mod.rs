@@ -1,12 +1,20 @@
 //! The store on SQLite: write-ahead log, every commit synced, one connection that writes and a few that read.
 
+mod books;
+mod check;
 mod corpus;
 mod faults;
+mod heal;
+mod mend;
 mod meta;
+mod missing;
 mod reader;
+mod repair;
 mod rows;
 mod schema;
+mod scrub;
 mod seal;
+mod walk;
 mod writing;
 
 use std::{
@@ -15,7 +23,7 @@ use std::{
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::{Connection, OpenFlags};
@@ -59,6 +67,34 @@ impl SqliteStore {
         Ok(Self { path: path.to_owned(), options, readers: Mutex::default(), writer: Mutex::new(writer) })
     }
 
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a read gives; where the books are damaged, after they were healed.
+    fn healed<T>(&self, read: impl Fn() -> Result<T, Fault>) -> Result<T, StoreError> {
+        let result = read().or_else(|fault| {
+            if !fault.is_damage() {
+                return Err(fault);
+            }
+            tracing::warn!(?fault, "the store is damaged");
+            heal::books(&mut self.writer(), &self.options)?;
+            // What could not be put right is refused now.
+            read()
+        });
+        result.map_err(|fault| fault.about(&self.path))
+    }
+
+    /// Lists what a read found damaged.
+    fn quarantine(&self, author: NodeId, damaged: &[Seq]) -> Result<(), StoreError> {
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let mut writer = self.writer();
+        let listed = repair::quarantine(&mut writer, &self.options, author, damaged);
+        listed.map_err(|fault| fault.about(&self.path))
+    }
+
     /// Runs a read on a connection of its own: a short one, because a long one keeps the write-ahead log from shrinking.
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
         self.try_read(read).map_err(|fault| fault.about(&self.path))
@@ -92,6 +128,7 @@ fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Fault>
         schema::Kind::Older(version) => schema::migrate(&mut writer, version, options)?,
         schema::Kind::Ours => {}
     }
+    check::small_tables(&mut writer)?;
     Ok(writer)
 }
 
@@ -104,20 +141,33 @@ fn open_reader(path: &Path) -> Result<Connection, Fault> {
 
 impl Store for SqliteStore {
     fn load(&self) -> Result<Books, StoreError> {
-        self.read(|connection| reader::books(connection, &self.options.policy))
+        let load = || self.try_read(|connection| books::load(connection, &self.options.policy));
+        self.healed(load)
     }
 
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writing::commit(&mut writer, records).map_err(|fault| fault.about(&self.path))
+        let committed = writing::commit(&mut self.writer(), records, &self.options);
+        committed.map_err(|fault| fault.about(&self.path))
     }
 
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
-        self.read(|connection| reader::entries(connection, author, from, bytes_max))
+        let federation = &self.options.federation;
+        let served =
+            self.read(|connection| reader::entries(connection, federation, author, from, bytes_max))?;
+        self.quarantine(author, &served.damaged)?;
+        if served.is_first_damaged {
+            return Err(StoreError::DamagedEntry { author, seq: from });
+        }
+        Ok(served.entries)
     }
 
     fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError> {
-        self.read(|connection| reader::thoughts(connection, query))
+        let federation = &self.options.federation;
+        let found = self.read(|connection| reader::thoughts(connection, federation, query))?;
+        for (author, seq) in found.damaged {
+            self.quarantine(author, &[seq])?;
+        }
+        Ok(found.thoughts)
     }
 
     fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
@@ -128,8 +178,21 @@ impl Store for SqliteStore {
         self.read(reader::sessions)
     }
 
-    fn scrub(&self, _from: Option<(NodeId, Seq)>, _rows: usize) -> Result<Scrubbed, StoreError> {
-        Ok(Scrubbed::default())
+    fn scrub(&self, from: Option<(NodeId, Seq)>, rows: usize) -> Result<Scrubbed, StoreError> {
+        let look = || self.try_read(|connection| scrub::look(connection, &self.options, from, rows));
+        let looked = self.healed(look)?;
+        if !looked.authors.is_empty() {
+            let mended = scrub::mend(&mut self.writer(), &self.options, &looked.authors);
+            mended.map_err(|fault| fault.about(&self.path))?;
+        }
+        if looked.scrubbed.next.is_none() {
+            let whole = self.read(|connection| check::faults(connection, None))?;
+            if !whole.is_empty() {
+                let mended = check::mend(&mut self.writer(), None);
+                mended.map_err(|fault| fault.about(&self.path))?;
+            }
+        }
+        Ok(looked.scrubbed)
     }
 
     fn prune(&self, _now: Millis) -> Result<Pruned, StoreError> {

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
+use rusqlite::{
+    Connection, Row, params, params_from_iter,
+    types::{Value, ValueRef},
+};
 
 use super::{
     super::{
@@ -11,174 +14,153 @@ use super::{
         query::{self, SessionRow},
     },
     faults::Fault,
-    rows::{Columns, parsed, signed, verdict},
+    rows::{Columns, parsed, signed},
+    seal,
 };
 use crate::{
     ledger::{
-        account::Account,
         economy::Session,
-        policy::Policy,
         types::{Millis, Seq},
     },
-    log::{
-        Hardware, Hash, Mode, NodeId,
-        books::{AuthorBook, Books, KnownPeer, Recorded, StoredEntry},
-    },
+    log::{Entry, FederationId, Hardware, Hash, Mode, NodeId, Signature, books::StoredEntry},
 };
 
-/// All that a node remembers, as it was at one moment: a commit in between changes nothing of it.
-pub(super) fn books(connection: &Connection, policy: &Policy) -> Result<Books, Fault> {
-    let moment = connection.unchecked_transaction()?;
-    Ok(Books {
-        authors: authors(&moment, policy)?,
-        peers: peers(&moment)?,
-        submissions: submissions(&moment)?,
-        newest_time: newest_time(&moment)?,
-        missing: BTreeMap::new(),
-        restored: false,
-    })
-}
-
-fn authors(connection: &Connection, policy: &Policy) -> Result<BTreeMap<NodeId, AuthorBook>, Fault> {
-    let mut authors = BTreeMap::new();
-    let mut select = connection.prepare(
-        "SELECT id, name, hardware, arch, authors.hash, authors.signature, account, known_since, \
-         last.seq, last.hash FROM authors LEFT JOIN entries AS last ON last.author = number \
-         AND last.seq = (SELECT max(seq) FROM entries WHERE author = number)",
-    )?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
-        let id = NodeId::from_stored(columns.take()?);
-        let book = author(id, &mut columns, policy)?;
-        let last: (Option<i64>, Option<[u8; 32]>) = (columns.take()?, columns.take()?);
-        // An account that is ahead of its log or behind it would fold the next entry onto the wrong balance.
-        if last != (Some(signed(book.seq().0)), Some(book.hash.0)) {
-            return Err(Fault::Damaged(format!("the last entry of {id} is not the one of its account")));
-        }
-        authors.insert(id, book);
-    }
-    Ok(authors)
-}
-
-fn author(id: NodeId, columns: &mut Columns<'_, '_>, policy: &Policy) -> Result<AuthorBook, Fault> {
-    let name: String = columns.take()?;
-    let hardware: u8 = columns.take()?;
-    let arch: String = columns.take()?;
-    let hash = Hash(columns.take()?);
-    let signature = columns.signature()?;
-    let account: Vec<u8> = columns.take()?;
-    Ok(AuthorBook {
-        name: parsed(&name, "node name")?,
-        hardware: Hardware::from_number(hardware)
-            .ok_or_else(|| Fault::Damaged(format!("the hardware of {id}")))?,
-        arch: parsed(&arch, "architecture")?,
-        hash,
-        signature,
-        account: Account::from_bytes(&account, policy)
-            .map_err(|error| Fault::Damaged(format!("the account of {id}: {error}")))?,
-        known_since: columns.millis()?,
-    })
-}
-
-fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, Fault> {
-    let mut peers = BTreeMap::new();
-    let mut select = connection.prepare("SELECT id, name, addresses, seen_ms FROM peers")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
-        let id = NodeId::from_stored(columns.take()?);
-        let name: String = columns.take()?;
-        let addresses: String = columns.take()?;
-        let addresses: Result<Vec<_>, _> =
-            addresses.split_whitespace().map(|address| parsed(address, "address")).collect();
-        let peer =
-            KnownPeer { name: parsed(&name, "node name")?, addresses: addresses?, seen: columns.millis()? };
-        peers.insert(id, peer);
-    }
-    Ok(peers)
-}
-
-fn submissions(connection: &Connection) -> Result<Vec<(String, Recorded)>, Fault> {
-    let mut select = connection.prepare(
-        "SELECT key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm \
-         FROM submissions ORDER BY number",
-    )?;
-    let mut rows = select.query([])?;
-    let mut submissions = vec![];
-    while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
-        let key: String = columns.take()?;
-        let seq = columns.seq()?;
-        let name: String = columns.take()?;
-        let coherence = columns.ppm()?;
-        let delta = columns.micro_atp()?;
-        let recorded = Recorded {
-            seq,
-            verdict: verdict(&name, delta)?,
-            coherence,
-            delta,
-            balance: columns.micro_atp()?,
-            trust: columns.ppm()?,
-        };
-        submissions.push((key, recorded));
-    }
-    Ok(submissions)
-}
-
-fn newest_time(connection: &Connection) -> Result<Millis, Fault> {
-    let select = "SELECT value FROM meta WHERE key = 'newest_time'";
-    let stored: Option<[u8; 8]> = connection.query_row(select, [], |row| row.get(0)).optional()?;
-    Ok(stored.map_or(Millis::ZERO, |bytes| Millis(u64::from_be_bytes(bytes))))
+/// What a read of the log gives out, and what it found damaged on the way.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    pub(super) entries: Vec<StoredEntry>,
+    /// Whose rows or contents are damaged.
+    pub(super) damaged: Vec<Seq>,
+    /// Whether nothing can be given out because of that.
+    pub(super) is_first_damaged: bool,
 }
 
 /// See [`super::super::Store::entries`].
 pub(super) fn entries(
     connection: &Connection,
+    federation: &FederationId,
     author: NodeId,
     from: Seq,
     bytes_max: usize,
-) -> Result<Vec<StoredEntry>, Fault> {
-    let mut select = connection.prepare_cached(
-        "SELECT entries.seq, header, content, entries.signature FROM entries \
+) -> Result<Served, Fault> {
+    let sql = format!(
+        "SELECT entries.seq, {}, hash, header, content, entries.signature FROM entries \
          LEFT JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq \
          WHERE entries.author = (SELECT number FROM authors WHERE id = ?1) AND entries.seq >= ?2 \
          ORDER BY entries.seq LIMIT ?3",
-    )?;
+        seal::whole("entries", seal::ENTRIES)
+    );
+    let mut select = connection.prepare_cached(&sql)?;
     let limit = i64::try_from(ENTRIES_MAX).unwrap_or(i64::MAX);
     let mut rows = select.query(params![author.as_bytes(), signed(from.0), limit])?;
-    let mut entries: Vec<StoredEntry> = vec![];
+    let mut served = Served::default();
     let (mut bytes, mut next) = (0_usize, from);
     while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
-        if columns.seq()? != next {
+        let Some(stored) = stored_entry(row, federation, author, next)? else {
+            served.damaged.push(next);
             break;
-        }
-        next = next.next();
-        let header: Vec<u8> = columns.take()?;
-        let content: Option<Vec<u8>> = columns.take()?;
-        let length = header.len().saturating_add(content.as_ref().map_or(0, Vec::len));
+        };
+        let length =
+            stored.entry.header.len().saturating_add(stored.entry.content.as_ref().map_or(0, Bytes::len));
         bytes = bytes.saturating_add(length);
-        if !entries.is_empty() && bytes > bytes_max {
+        if !served.entries.is_empty() && bytes > bytes_max {
             break;
         }
-        let signature = columns.signature()?;
-        entries.push(StoredEntry { header: header.into(), content: content.map(Bytes::from), signature });
+        if stored.is_content_damaged {
+            served.damaged.push(next);
+        }
+        served.entries.push(stored.entry);
+        next = next.next();
     }
-    Ok(entries)
+    if served.entries.is_empty() && served.damaged.is_empty() && reaches(connection, author, from)? {
+        // There are later ones, or it is known to be missing: its row is gone.
+        served.damaged.push(from);
+    }
+    served.is_first_damaged = served.entries.is_empty() && !served.damaged.is_empty();
+    Ok(served)
+}
+
+struct Stored {
+    entry: StoredEntry,
+    is_content_damaged: bool,
+}
+
+/// The entry in that row; none where it is not the one that was written at that place.
+fn stored_entry(
+    row: &Row<'_>,
+    federation: &FederationId,
+    author: NodeId,
+    seq: Seq,
+) -> Result<Option<Stored>, Fault> {
+    let mut columns = Columns::of(row);
+    if columns.take::<i64>()? != signed(seq.0) || !columns.take::<bool>()? {
+        return Ok(None);
+    }
+    let hash = Hash(columns.take()?);
+    let header: Vec<u8> = columns.take()?;
+    let content = row.get_ref(4)?;
+    let Ok(parsed) = Entry::parse(federation, Bytes::from(header), None) else { return Ok(None) };
+    if (parsed.author(), parsed.seq(), parsed.hash()) != (author, seq, hash) {
+        return Ok(None);
+    }
+    let content = match content {
+        ValueRef::Null => Ok(None),
+        ValueRef::Blob(content) if parsed.is_content(content) => Ok(Some(Bytes::copy_from_slice(content))),
+        ValueRef::Blob(_) | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Text(_) => Err(()),
+    };
+    let signature: Option<[u8; 64]> = row.get(5)?;
+    let entry = StoredEntry {
+        header: parsed.header_bytes().clone(),
+        content: content.clone().unwrap_or_default(),
+        signature: signature.map(Signature),
+    };
+    Ok(Some(Stored { entry, is_content_damaged: content.is_err() }))
+}
+
+/// Whether the author's log goes up to that entry.
+fn reaches(connection: &Connection, author: NodeId, seq: Seq) -> Result<bool, Fault> {
+    let mut select = connection.prepare_cached(
+        "WITH log (number) AS (SELECT number FROM authors WHERE id = ?1) \
+         SELECT EXISTS (SELECT 1 FROM entries JOIN log ON author = number WHERE seq >= ?2) \
+         OR EXISTS (SELECT 1 FROM missing JOIN log ON author = number WHERE seq >= ?2 AND what = 'entry')",
+    )?;
+    Ok(select.query_row(params![author.as_bytes(), signed(seq.0)], |row| row.get(0))?)
+}
+
+/// What a search of the corpus gives, and what it found damaged on the way.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) thoughts: Vec<ThoughtRow>,
+    pub(super) damaged: Vec<(NodeId, Seq)>,
 }
 
 /// See [`super::super::Store::thoughts`].
-pub(super) fn thoughts(connection: &Connection, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, Fault> {
+pub(super) fn thoughts(
+    connection: &Connection,
+    federation: &FederationId,
+    query: &ThoughtQuery,
+) -> Result<Found, Fault> {
     let (sql, values) = thoughts_sql(query);
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params_from_iter(values))?;
-    let mut thoughts = vec![];
+    let mut found = Found::default();
     while let Some(row) = rows.next()? {
-        thoughts.push(thought(&mut Columns::of(row))?);
+        let mut columns = Columns::of(row);
+        let (author_is_whole, author) = (columns.take::<bool>()?, NodeId::from_stored(columns.take()?));
+        let (is_whole, header): (bool, _) = (columns.take()?, columns.take::<Vec<u8>>());
+        let seq = columns.seq()?;
+        let content = row.get_ref(CONTENT_COLUMN)?.as_blob().unwrap_or_default();
+        let parsed = header.ok().and_then(|header| Entry::parse(federation, header.into(), None).ok());
+        let fits = parsed
+            .is_some_and(|entry| (entry.author(), entry.seq()) == (author, seq) && entry.is_content(content));
+        if !(is_whole && fits) {
+            found.damaged.push((author, seq));
+        } else if author_is_whole {
+            found.thoughts.push(thought(author, seq, &mut columns)?);
+        }
     }
-    thoughts.reverse();
-    Ok(thoughts)
+    found.thoughts.reverse();
+    Ok(found)
 }
 
 /// The statement asks for nothing that the query leaves open: a condition that may be off would keep the database from
@@ -190,10 +172,12 @@ fn thoughts_sql(query: &ThoughtQuery) -> (String, Vec<Value>) {
         (Some(_), _) | (_, Some(_)) => "",
     };
     let mut sql = format!(
-        "SELECT id, name, entries.seq, time_ms, session, mode, content, coherence_ppm, weight_ppm, delta_uatp, \
-         received_ms FROM entries {hint} JOIN authors ON authors.number = entries.author \
+        "SELECT {}, id, {}, header, entries.seq, name, time_ms, session, mode, content, coherence_ppm, weight_ppm, \
+         delta_uatp, received_ms FROM entries {hint} JOIN authors ON authors.number = entries.author \
          JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq \
-         WHERE verdict = 'accepted'"
+         WHERE verdict = 'accepted'",
+        seal::whole("authors", seal::AUTHORS),
+        seal::whole("entries", seal::ENTRIES),
     );
     let mut values = vec![];
     if let Some(session) = &query.session {
@@ -213,10 +197,12 @@ fn thoughts_sql(query: &ThoughtQuery) -> (String, Vec<Value>) {
     (sql, values)
 }
 
-fn thought(columns: &mut Columns<'_, '_>) -> Result<ThoughtRow, Fault> {
-    let author = NodeId::from_stored(columns.take()?);
+/// Where a thought's row has its content.
+const CONTENT_COLUMN: usize = 9;
+
+fn thought(author: NodeId, seq: Seq, columns: &mut Columns<'_, '_>) -> Result<ThoughtRow, Fault> {
     let name: String = columns.take()?;
-    let (seq, time) = (columns.seq()?, columns.millis()?);
+    let time = columns.millis()?;
     let session: String = columns.take()?;
     let mode: u8 = columns.take()?;
     let content: Vec<u8> = columns.take()?;
@@ -288,7 +274,7 @@ mod tests {
         super::{super::StoreOptions, schema},
         *,
     };
-    use crate::log::FederationId;
+    use crate::ledger::policy::Policy;
 
     /// What the database says that it will do, a step a line.
     fn plan(query: &ThoughtQuery) -> String {

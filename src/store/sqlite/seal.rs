@@ -4,7 +4,7 @@
 use rusqlite::{
     Connection,
     functions::{Context, FunctionFlags},
-    types::ValueRef,
+    types::{Value, ValueRef},
 };
 
 use crate::log::sha256;
@@ -59,6 +59,56 @@ fn of_arguments(context: &Context<'_>) -> Vec<u8> {
         put(&mut layout, context.get_raw(index));
     }
     of_layout(&layout)
+}
+
+/// The seal of a row of that table with these values.
+pub(super) fn of(table: &str, values: &[Value]) -> Vec<u8> {
+    let mut layout = vec![];
+    put(&mut layout, ValueRef::Text(table.as_bytes()));
+    values.iter().for_each(|value| put(&mut layout, ValueRef::from(value)));
+    of_layout(&layout)
+}
+
+/// Whether the values are those that were sealed, but for at most one bit, in one of the `suspects` (which is put right) or in the
+/// seal. A seal that fits again says which bit it was; so is healed what stands nowhere else.
+pub(super) fn unflip(table: &str, values: &mut [Value], seal: &Value, suspects: &[usize]) -> bool {
+    let Value::Blob(seal) = seal else { return false };
+    let found = of(table, values);
+    let differing: u32 = found.iter().zip(seal).map(|(one, other)| (one ^ other).count_ones()).sum();
+    if found.len() == seal.len() && differing <= 1 {
+        return true;
+    }
+    for suspect in suspects {
+        for bit in 0..values.get(*suspect).map_or(0, bits) {
+            flip(values, *suspect, bit);
+            if of(table, values) == *seal {
+                return true;
+            }
+            flip(values, *suspect, bit);
+        }
+    }
+    false
+}
+
+/// How many bits of a value may have flipped. Of a text none: it would have to be a text again.
+const fn bits(value: &Value) -> usize {
+    match value {
+        Value::Integer(_) => 64,
+        Value::Blob(bytes) => bytes.len().saturating_mul(8),
+        Value::Null | Value::Real(_) | Value::Text(_) => 0,
+    }
+}
+
+fn flip(values: &mut [Value], index: usize, bit: usize) {
+    match values.get_mut(index) {
+        Some(Value::Integer(number)) => *number ^= 1 << (bit % 64),
+        Some(Value::Blob(bytes)) => {
+            if let Some(byte) = bytes.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+        Some(Value::Null | Value::Real(_) | Value::Text(_)) | None => {}
+    }
 }
 
 fn of_layout(layout: &[u8]) -> Vec<u8> {

@@ -3,10 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{
-    super::{PEERS_MAX, follows},
-    corpus,
+    super::{PEERS_MAX, StoreOptions, follows},
+    books, corpus,
     faults::Fault,
-    meta,
+    mend, meta,
+    missing::{self, What},
     rows::{signed, unsigned, verdict_name},
     seal,
 };
@@ -19,16 +20,20 @@ use crate::{
 };
 
 /// Writes the records and syncs.
-pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<(), Fault> {
+pub(super) fn commit(
+    connection: &mut Connection,
+    records: &[Record],
+    options: &StoreOptions,
+) -> Result<(), Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (mut submissions, mut peers) = (false, false);
+    let (mut submissions, mut peers, mut missing) = (false, false, false);
     for record in records {
         match record {
             Record::Entries { author, entries, book } => {
                 let last = last_seq(&transaction, *author)?;
                 follows::check(*author, last, entries, book).map_err(Fault::Refused)?;
                 let number = put_author(&transaction, *author, book)?;
-                put_entries(&transaction, number, entries, book)?;
+                missing |= put_entries(&transaction, number, entries, book)?;
             }
             Record::Submission { key, recorded } => {
                 submissions = true;
@@ -42,11 +47,17 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
                 meta::raise(&transaction, meta::NEWEST_TIME, &time.0.to_be_bytes())?;
             }
             Record::Recovered => meta::remove(&transaction, meta::RESTORED)?,
-            Record::Mended { .. } => {}
+            Record::Mended { author, entries } => {
+                missing = true;
+                mend::entries(&transaction, options, *author, entries)?;
+            }
         }
     }
     if submissions {
         forget_old_submissions(&transaction)?;
+    }
+    if missing {
+        missing::forget_surplus(&transaction)?;
     }
     if peers {
         forget_old_peers(&transaction)?;
@@ -59,21 +70,31 @@ fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<O
         "SELECT max(seq) FROM entries WHERE author = (SELECT number FROM authors WHERE id = ?1)",
     )?;
     let last: Option<i64> = select.query_row([author.as_bytes()], |row| row.get(0))?;
-    Ok(last.map(|last| Seq(unsigned(last))))
+    let stored = last.map(|last| Seq(unsigned(last)));
+    // An entry that is missing is still one of the log, though its row may be gone.
+    let number = books::number(transaction, author)?;
+    let missing = number.map(|number| missing::last_entry(transaction, number)).transpose()?.flatten();
+    Ok(stored.max(missing))
 }
 
-fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> rusqlite::Result<i64> {
+fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> Result<i64, Fault> {
     let (account, signature) = (book.account.to_bytes(), book.signature.map(|signature| signature.0));
-    let mut update = transaction.prepare_cached(
+    // What is not written anew must be what it was: a new seal over a damaged name would make it good.
+    let sql = format!(
         "UPDATE authors SET hash = ?2, signature = ?3, account = ?4, \
          seal = seal_of('authors', number, id, name, hardware, arch, ?2, ?3, ?4, known_since) \
-         WHERE id = ?1 RETURNING number",
-    )?;
+         WHERE id = ?1 AND {} RETURNING number",
+        seal::whole("authors", seal::AUTHORS)
+    );
+    let mut update = transaction.prepare_cached(&sql)?;
     let known = update
         .query_row(params![id.as_bytes(), book.hash.0, signature, account], |row| row.get(0))
         .optional()?;
     if let Some(number) = known {
         return Ok(number);
+    }
+    if books::number(transaction, id)?.is_some() {
+        return Err(Fault::Damaged(format!("the row of {id}")));
     }
     let mut insert = transaction.prepare_cached(
         "INSERT INTO authors (id, name, hardware, arch, hash, signature, account, known_since) \
@@ -100,12 +121,14 @@ fn sealing(table: &str, seal: &str) -> String {
     format!("UPDATE {table} SET seal = {seal} WHERE number = ?1")
 }
 
+/// Keeps entries; says whether a content of them is missing, because a peer had let go of it.
 fn put_entries(
     transaction: &Transaction<'_>,
     author: i64,
     entries: &[Judged],
     book: &AuthorBook,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
+    let mut missing = false;
     let mut put_entry = transaction.prepare_cached(
         "INSERT INTO entries (author, seq, hash, header, signature, time_ms, received_ms, \
          verdict, session, mode, coherence_ppm, weight_ppm, delta_uatp, seal) \
@@ -135,9 +158,12 @@ fn put_entries(
         ])?;
         if let Some(content) = entry.content() {
             corpus::put(transaction, author, seq, content)?;
+        } else if thought.is_some() {
+            missing = true;
+            missing::add(transaction, author, entry.seq(), What::Content)?;
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
 fn put_submission(transaction: &Transaction<'_>, key: &str, recorded: &Recorded) -> rusqlite::Result<()> {
