@@ -6,6 +6,7 @@
 //!
 //! **Invariant.** The process keeps no second truth: after a restart memory is rebuilt from here.
 
+mod audit;
 mod error;
 mod follows;
 mod memory;
@@ -17,6 +18,7 @@ pub mod writer;
 use std::collections::BTreeMap;
 
 pub use self::{
+    audit::{AuditProgress, AuditReport, MISMATCHES_MAX, Mismatch},
     error::{DatabaseFault, StoreError},
     memory::MemoryStore,
     options::{CorpusBounds, Durability, StoreOptions},
@@ -24,7 +26,7 @@ pub use self::{
         Rates, SEARCH_BYTES_MAX, SEARCH_WORDS_MAX, SearchFault, SearchWords, THOUGHTS_MAX, ThoughtQuery,
         ThoughtRow,
     },
-    sqlite::SqliteStore,
+    sqlite::{SqliteStore, audit},
 };
 use crate::{
     ledger::{

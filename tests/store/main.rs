@@ -9,6 +9,7 @@
 )]
 
 mod bounds;
+mod flips;
 mod migration;
 mod refusals;
 mod writing;

@@ -38,7 +38,7 @@ pub(super) fn load(connection: &Connection, policy: &Policy) -> Result<Books, Fa
 }
 
 /// Every row, and none but those that we write: one under another key is one of ours whose key was damaged.
-fn check_meta(connection: &Connection) -> Result<(), Fault> {
+pub(super) fn check_meta(connection: &Connection) -> Result<(), Fault> {
     let sql = format!("SELECT key, {} FROM meta", seal::whole("meta", seal::META));
     let mut select = connection.prepare(&sql)?;
     let mut rows = select.query([])?;
@@ -155,10 +155,16 @@ pub(super) fn ends_there(connection: &Connection, number: i64, book: &AuthorBook
     Ok(listed.exists(params![number, seq])?)
 }
 
+/// The seal of a peer's row, and the columns that [`peer`] reads.
+pub(super) const PEERS: (&str, &str) = (seal::PEERS, "id, name, addresses, seen_ms");
+/// The seal of a submission's row, and the columns that [`submission`] reads.
+pub(super) const SUBMISSIONS: (&str, &str) =
+    (seal::SUBMISSIONS, "key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm");
+
 fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, Fault> {
     let mut peers = BTreeMap::new();
-    let sql =
-        format!("SELECT {}, id, name, addresses, seen_ms FROM peers", seal::whole("peers", seal::PEERS));
+    let (seal, columns) = PEERS;
+    let sql = format!("SELECT {}, {columns} FROM peers", seal::whole("peers", seal));
     let mut select = connection.prepare(&sql)?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
@@ -183,11 +189,9 @@ pub(super) fn peer(columns: &mut Columns<'_, '_>) -> Result<(NodeId, KnownPeer),
 }
 
 fn submissions(connection: &Connection) -> Result<Vec<(String, Recorded)>, Fault> {
-    let sql = format!(
-        "SELECT {}, key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm \
-         FROM submissions ORDER BY number",
-        seal::whole("submissions", seal::SUBMISSIONS)
-    );
+    let (seal, columns) = SUBMISSIONS;
+    let sql =
+        format!("SELECT {}, {columns} FROM submissions ORDER BY number", seal::whole("submissions", seal));
     let mut select = connection.prepare(&sql)?;
     let mut rows = select.query([])?;
     let mut submissions = vec![];

@@ -1,6 +1,6 @@
 //! What goes wrong in the database, and what the node is told of it.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use rusqlite::{Error, ErrorCode};
 
@@ -45,6 +45,16 @@ impl Fault {
             Self::Damaged(_) => true,
             Self::Database(error) => is_damage(error),
             Self::Refused(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(error) => error.fmt(f),
+            Self::Damaged(what) => what.fmt(f),
+            Self::Refused(error) => error.fmt(f),
         }
     }
 }

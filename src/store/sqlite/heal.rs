@@ -13,8 +13,8 @@ pub(super) fn books(connection: &mut Connection, options: &StoreOptions) -> Resu
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     authors(&transaction, options)?;
     meta_rows(&transaction, options)?;
-    drop_unreadable(&transaction, "peers", "id", PEER_COLUMNS, |columns| books::peer(columns).map(drop))?;
-    drop_unreadable(&transaction, "submissions", "number", SUBMISSION_COLUMNS, |columns| {
+    drop_unreadable(&transaction, "peers", "id", books::PEERS, |columns| books::peer(columns).map(drop))?;
+    drop_unreadable(&transaction, "submissions", "number", books::SUBMISSIONS, |columns| {
         books::submission(columns).map(drop)
     })?;
     if missing::forget_impossible(&transaction)? > 0 {
@@ -25,12 +25,6 @@ pub(super) fn books(connection: &mut Connection, options: &StoreOptions) -> Resu
     missing::forget_surplus(&transaction)?;
     Ok(transaction.commit()?)
 }
-
-/// What [`books::peer`] reads.
-const PEER_COLUMNS: (&str, &str) = (seal::PEERS, "id, name, addresses, seen_ms");
-/// What [`books::submission`] reads.
-const SUBMISSION_COLUMNS: (&str, &str) =
-    (seal::SUBMISSIONS, "key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm");
 
 fn authors(transaction: &Transaction<'_>, options: &StoreOptions) -> Result<(), Fault> {
     for number in books::numbers(transaction)? {

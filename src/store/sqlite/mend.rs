@@ -4,7 +4,7 @@ use rusqlite::{Transaction, types::Value};
 
 use super::{
     super::StoreOptions,
-    books, corpus,
+    books, contents, corpus,
     faults::Fault,
     missing::{self, What},
     repair,
@@ -28,7 +28,7 @@ pub(super) fn entries(
     let Some((id, book)) = books::author(transaction, number, &options.policy)? else { return Ok(()) };
     let log = Log { options, number, id, book };
     let listed = missing::between(transaction, number, (first.seq(), last.seq()))?;
-    let is_listed = |entry: &Entry, what: What| listed.binary_search(&(entry.seq(), what)).is_ok();
+    let is_listed = |entry: &Entry, what: What| listed.contains(&(entry.seq(), what));
     // From the last to the first: a header is the right one where the next, which is right, names its hash. What that hash
     // covers, the hash of the one before among it, needs no check of its own.
     let mut placed: Option<&Entry> = None;
@@ -45,7 +45,7 @@ pub(super) fn entries(
     }
     for entry in entries.iter().filter(|entry| entry.author() == author) {
         if is_listed(entry, What::Content) || is_listed(entry, What::Entry) {
-            log.put_content(transaction, entry, is_listed(entry, What::Content))?;
+            log.put_content(transaction, entry)?;
         }
     }
     Ok(())
@@ -83,20 +83,16 @@ impl Log<'_> {
 
     /// Puts the content back beside a row that is whole. One that does not fit there is let go first; where the row was
     /// damaged and there is no content, it was pruned before, and stays so.
-    fn put_content(
-        &self,
-        transaction: &Transaction<'_>,
-        entry: &Entry,
-        is_listed: bool,
-    ) -> Result<(), Fault> {
+    fn put_content(&self, transaction: &Transaction<'_>, entry: &Entry) -> Result<(), Fault> {
         let seq = entry.seq();
         let Some(stored) = self.stored(transaction, seq)?.filter(Checked::is_whole) else { return Ok(()) };
         if !stored.content_fits {
-            repair::drop_content(transaction, self.number, seq)?;
-            missing::add(transaction, self.number, seq, What::Content)?;
+            contents::drop_damaged(transaction, self.options, (self.number, seq))?;
         } else if stored.has_content() {
             return Ok(missing::remove(transaction, self.number, seq, What::Content)?);
-        } else if !is_listed {
+        }
+        let listed = missing::between(transaction, self.number, (seq, seq))?;
+        if !listed.contains(&(seq, What::Content)) {
             return Ok(());
         }
         let Some(content) =

@@ -1,6 +1,6 @@
 //! What is to be fetched again: entries and contents that are damaged or that the node never had.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -53,7 +53,7 @@ pub(super) fn between(
     connection: &Connection,
     author: i64,
     (first, last): (Seq, Seq),
-) -> rusqlite::Result<Vec<(Seq, What)>> {
+) -> rusqlite::Result<BTreeSet<(Seq, What)>> {
     let mut select = connection.prepare_cached(
         "SELECT seq, what = 'entry' FROM missing WHERE author = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq",
     )?;
@@ -62,6 +62,12 @@ pub(super) fn between(
         Ok((Seq(unsigned(row.get(0)?)), what))
     })?;
     rows.collect()
+}
+
+/// The entries of that author that are missing.
+pub(super) fn entries(connection: &Connection, author: i64) -> rusqlite::Result<BTreeSet<Seq>> {
+    let all = between(connection, author, (Seq::GENESIS, Seq(u64::MAX >> 1)))?;
+    Ok(all.into_iter().filter(|(_, what)| *what == What::Entry).map(|(seq, _)| seq).collect())
 }
 
 /// The largest seq whose entry is missing: the log reaches that far, though its row may be gone.

@@ -1,7 +1,9 @@
 //! The store on SQLite: write-ahead log, every commit synced, one connection that writes and a few that read.
 
+mod audit;
 mod books;
 mod check;
+mod contents;
 mod corpus;
 mod faults;
 mod heal;
@@ -28,6 +30,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use self::audit::audit;
 use self::faults::Fault;
 use super::{CorpusSize, Pruned, Rates, Scrubbed, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow};
 use crate::{
@@ -128,7 +131,7 @@ fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Fault>
         schema::Kind::Older(version) => schema::migrate(&mut writer, version, options)?,
         schema::Kind::Ours => {}
     }
-    check::small_tables(&mut writer)?;
+    check::small_tables(&writer)?;
     Ok(writer)
 }
 
@@ -151,9 +154,8 @@ impl Store for SqliteStore {
     }
 
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
-        let federation = &self.options.federation;
         let served =
-            self.read(|connection| reader::entries(connection, federation, author, from, bytes_max))?;
+            self.read(|connection| reader::entries(connection, &self.options, author, from, bytes_max))?;
         self.quarantine(author, &served.damaged)?;
         if served.is_first_damaged {
             return Err(StoreError::DamagedEntry { author, seq: from });
@@ -188,7 +190,8 @@ impl Store for SqliteStore {
         if looked.scrubbed.next.is_none() {
             let whole = self.read(|connection| check::faults(connection, None))?;
             if !whole.is_empty() {
-                let mended = check::mend(&mut self.writer(), None);
+                tracing::warn!(faults = ?whole, "the store's file contradicts itself");
+                let mended = check::mend_all(&mut self.writer(), &self.options);
                 mended.map_err(|fault| fault.about(&self.path))?;
             }
         }

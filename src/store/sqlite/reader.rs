@@ -10,9 +10,10 @@ use rusqlite::{
 
 use super::{
     super::{
-        ENTRIES_MAX, Rates, SESSION_THOUGHTS_MAX, THOUGHTS_MAX, ThoughtQuery, ThoughtRow,
+        ENTRIES_MAX, Rates, SESSION_THOUGHTS_MAX, StoreOptions, THOUGHTS_MAX, ThoughtQuery, ThoughtRow,
         query::{self, SessionRow},
     },
+    books,
     faults::Fault,
     rows::{Columns, parsed, signed},
     seal,
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     ledger::{
         economy::Session,
+        policy::Policy,
         types::{Millis, Seq},
     },
     log::{Entry, FederationId, Hardware, Hash, Mode, NodeId, Signature, books::StoredEntry},
@@ -38,7 +40,7 @@ pub(super) struct Served {
 /// See [`super::super::Store::entries`].
 pub(super) fn entries(
     connection: &Connection,
-    federation: &FederationId,
+    options: &StoreOptions,
     author: NodeId,
     from: Seq,
     bytes_max: usize,
@@ -56,7 +58,7 @@ pub(super) fn entries(
     let mut served = Served::default();
     let (mut bytes, mut next) = (0_usize, from);
     while let Some(row) = rows.next()? {
-        let Some(stored) = stored_entry(row, federation, author, next)? else {
+        let Some(stored) = stored_entry(row, &options.federation, author, next)? else {
             served.damaged.push(next);
             break;
         };
@@ -72,7 +74,10 @@ pub(super) fn entries(
         served.entries.push(stored.entry);
         next = next.next();
     }
-    if served.entries.is_empty() && served.damaged.is_empty() && reaches(connection, author, from)? {
+    if served.entries.is_empty()
+        && served.damaged.is_empty()
+        && reaches(connection, &options.policy, author, from)?
+    {
         // There are later ones, or it is known to be missing: its row is gone.
         served.damaged.push(from);
     }
@@ -117,14 +122,11 @@ fn stored_entry(
     Ok(Some(Stored { entry, is_content_damaged: content.is_err() }))
 }
 
-/// Whether the author's log goes up to that entry.
-fn reaches(connection: &Connection, author: NodeId, seq: Seq) -> Result<bool, Fault> {
-    let mut select = connection.prepare_cached(
-        "WITH log (number) AS (SELECT number FROM authors WHERE id = ?1) \
-         SELECT EXISTS (SELECT 1 FROM entries JOIN log ON author = number WHERE seq >= ?2) \
-         OR EXISTS (SELECT 1 FROM missing JOIN log ON author = number WHERE seq >= ?2 AND what = 'entry')",
-    )?;
-    Ok(select.query_row(params![author.as_bytes(), signed(seq.0)], |row| row.get(0))?)
+/// Whether the author's log goes up to that entry, as its account says: where its rows are gone, they can't say it.
+fn reaches(connection: &Connection, policy: &Policy, author: NodeId, seq: Seq) -> Result<bool, Fault> {
+    let Some(number) = books::number(connection, author)? else { return Ok(false) };
+    let known = books::author(connection, number, policy)?;
+    Ok(known.is_some_and(|(_, book)| book.seq() >= seq))
 }
 
 /// What a search of the corpus gives, and what it found damaged on the way.
@@ -270,11 +272,7 @@ const fn signed_max() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{super::StoreOptions, schema},
-        *,
-    };
-    use crate::ledger::policy::Policy;
+    use super::{super::schema, *};
 
     /// What the database says that it will do, a step a line.
     fn plan(query: &ThoughtQuery) -> String {

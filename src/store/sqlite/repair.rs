@@ -1,8 +1,6 @@
 //! Repair: one author's log is walked from its start, and what of it is not what was written is put right from the rest, as
 //! far as the rest says it; what only a peer can give again is listed as missing.
 
-use std::collections::BTreeSet;
-
 use rusqlite::{
     Connection, Transaction, TransactionBehavior, params, params_from_iter,
     types::{Null, Value},
@@ -10,7 +8,7 @@ use rusqlite::{
 
 use super::{
     super::StoreOptions,
-    books,
+    books, contents,
     faults::{Fault, is_damage},
     missing::{self, What},
     rows::signed,
@@ -105,9 +103,7 @@ struct Repair<'t> {
 impl Repair<'_> {
     fn run(&mut self) -> Result<(), Fault> {
         self.drop_beyond_end()?;
-        let listed = missing::between(self.transaction, self.log.number, (Seq::GENESIS, Seq(u64::MAX >> 1)))?;
-        let mut listed: BTreeSet<Seq> =
-            listed.into_iter().filter(|(_, what)| *what == What::Entry).map(|(seq, _)| seq).collect();
+        let mut listed = missing::entries(self.transaction, self.log.number)?;
         let mut folding = Some(Folding::new(&self.options.policy));
         let mut genesis = None;
         let mut last = None;
@@ -149,8 +145,8 @@ impl Repair<'_> {
             return self.list(step.seq(), What::Entry).map(|()| false);
         };
         if step.sound().is_some() && !checked.content_fits {
-            drop_content(self.transaction, self.log.number, checked.row.seq)?;
-            self.list(checked.row.seq, What::Content)?;
+            self.found.damaged.push(checked.row.seq);
+            contents::drop_damaged(self.transaction, self.options, (self.log.number, checked.row.seq))?;
         }
         let is_right =
             checked.is_whole() && derived.as_ref().is_none_or(|derived| *derived == checked.row.derived);
@@ -309,20 +305,6 @@ pub(super) fn place(transaction: &Transaction<'_>, author: i64, entry: &Entry) -
     })
 }
 
-/// Lets go of a content that is none any more, and of its words.
-pub(super) fn drop_content(transaction: &Transaction<'_>, author: i64, seq: Seq) -> Result<(), Fault> {
-    let seq = signed(seq.0);
-    again_after_reindex(transaction, "contents", || {
-        let mut words = transaction.prepare_cached(
-            "DELETE FROM words WHERE rowid = (SELECT number FROM contents WHERE author = ?1 AND seq = ?2)",
-        )?;
-        words.execute(params![author, seq])?;
-        let mut content =
-            transaction.prepare_cached("DELETE FROM contents WHERE author = ?1 AND seq = ?2")?;
-        content.execute(params![author, seq]).map(drop)
-    })
-}
-
 /// Lists what a reader found damaged, where it still is.
 pub(super) fn quarantine(
     connection: &mut Connection,
@@ -340,8 +322,7 @@ pub(super) fn quarantine(
             missing::add(&transaction, number, *seq, What::Entry)?;
         } else if !checked.is_some_and(|checked| checked.content_fits) {
             tracing::warn!(%author, %seq, "a content is damaged in the store; it is to be fetched again");
-            drop_content(&transaction, number, *seq)?;
-            missing::add(&transaction, number, *seq, What::Content)?;
+            contents::drop_damaged(&transaction, options, (number, *seq))?;
         }
     }
     missing::forget_surplus(&transaction)?;

@@ -181,11 +181,26 @@ pub(super) enum Kind {
 
 /// Looks what a file is, and writes nothing.
 pub(super) fn identify(path: &Path, connection: &Connection, options: &StoreOptions) -> Result<Kind, Fault> {
+    let version = version(path, connection)?;
+    if version == 0 {
+        return Ok(Kind::Empty);
+    }
+    if version < SEALED_SINCE {
+        belongs(path, connection, options, "1")?;
+        return Ok(Kind::Older(version));
+    }
+    belongs(path, connection, options, &seal::whole("meta", seal::META))?;
+    is_as_made(connection)?;
+    Ok(if version == VERSION { Kind::Ours } else { Kind::Older(version) })
+}
+
+/// The schema of a file of ours; 0 where there is nothing in it.
+pub(super) fn version(path: &Path, connection: &Connection) -> Result<i64, Fault> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application == 0 && version == 0 && tables == 0 {
-        return Ok(Kind::Empty);
+        return Ok(0);
     }
     if application != APPLICATION_ID {
         return Err(Fault::Refused(StoreError::Foreign { path: path.to_owned() }));
@@ -200,19 +215,19 @@ pub(super) fn identify(path: &Path, connection: &Connection, options: &StoreOpti
     if version < 1 {
         return Err(Fault::Damaged(format!("there is no schema {version}")));
     }
-    let sealed = version >= SEALED_SINCE;
-    belongs(path, connection, options, sealed)?;
-    if sealed {
-        is_as_made(connection)?;
-    }
-    Ok(if version == VERSION { Kind::Ours } else { Kind::Older(version) })
+    Ok(version)
 }
 
 /// The schema from which on rows have seals.
 const SEALED_SINCE: i64 = 2;
 
-fn belongs(path: &Path, connection: &Connection, options: &StoreOptions, sealed: bool) -> Result<(), Fault> {
-    let is_whole = if sealed { seal::whole("meta", seal::META) } else { "1".to_owned() };
+/// Whether the file is this node's; `is_whole` says it of a row of `meta`.
+fn belongs(
+    path: &Path,
+    connection: &Connection,
+    options: &StoreOptions,
+    is_whole: &str,
+) -> Result<(), Fault> {
     let meta = |key: &str| -> Result<([u8; 32], bool), Fault> {
         connection
             .query_row(&format!("SELECT value, {is_whole} FROM meta WHERE key = ?1"), [key], |row| {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use rusqlite::{
     Connection, Row, params,
     types::{Value, ValueRef},
@@ -145,6 +146,37 @@ pub(super) struct Checked {
     pub(super) hash_fits: bool,
     /// Whether the content is the one that the header names; also where there is none, or no header.
     pub(super) content_fits: bool,
+    /// What costs more to check, where the walk is a proving one.
+    pub(super) proofs: Option<Proofs>,
+}
+
+/// What an audit checks of a row beyond what every read does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proofs {
+    /// Whether a signature stands beside it.
+    pub(super) is_signed: bool,
+    /// What is not so.
+    pub(super) faults: Vec<String>,
+}
+
+impl Proofs {
+    fn of(federation: &FederationId, checked: &Checked) -> Self {
+        let is_signed = checked.row.signature != Value::Null;
+        let mut faults = vec![];
+        if is_signed && checked.signature(federation).is_none() {
+            faults.push("the signature beside it is not its author's".to_owned());
+        }
+        let content = blob(&checked.row.content).map(Bytes::copy_from_slice);
+        if let (Some(entry), Some(content)) = (&checked.entry, content) {
+            let with_content = Entry::parse(federation, entry.header_bytes().clone(), Some(content));
+            faults.extend(
+                with_content.ok().and_then(|entry| entry.check_content().err()).map(|f| f.to_string()),
+            );
+        } else if !checked.content_fits {
+            faults.push("its content is none".to_owned());
+        }
+        Self { is_signed, faults }
+    }
 }
 
 impl Checked {
@@ -157,7 +189,7 @@ impl Checked {
             (Value::Null, _) | (_, None) => true,
             (content, Some(entry)) => blob(content).is_some_and(|content| entry.is_content(content)),
         };
-        Self { row, entry, hash_fits, content_fits }
+        Self { row, entry, hash_fits, content_fits, proofs: None }
     }
 
     /// Whether it is all that was written, as far as the row itself can say.
@@ -168,6 +200,14 @@ impl Checked {
     /// Whether the store has a content of it, whatever that is.
     pub(super) const fn has_content(&self) -> bool {
         !matches!(self.row.content, Value::Null)
+    }
+
+    /// Whether it is a thought: those have contents.
+    pub(super) fn is_thought(&self) -> bool {
+        self.entry.as_ref().is_some_and(|entry| match &entry.header().body {
+            Body::Thought(_) => true,
+            Body::Genesis(_) => false,
+        })
     }
 
     /// The stored signature, where one stands there and is the author's over this entry.
@@ -228,11 +268,31 @@ pub(super) struct Walk<'c> {
     chunk: VecDeque<Checked>,
     read_from: Option<Seq>,
     next: Option<Seq>,
+    check: fn(Log, Vec<LogRow>) -> Vec<Checked>,
+}
+
+/// One after the other: a node has other work for its processors.
+fn check(log: Log, rows: Vec<LogRow>) -> Vec<Checked> {
+    rows.into_iter().map(|row| Checked::of(&log.federation, log.id, row)).collect()
+}
+
+/// With signatures and features, on all processors.
+fn prove(log: Log, rows: Vec<LogRow>) -> Vec<Checked> {
+    let prove = |row: LogRow| {
+        let checked = Checked::of(&log.federation, log.id, row);
+        Checked { proofs: Some(Proofs::of(&log.federation, &checked)), ..checked }
+    };
+    rows.into_par_iter().map(prove).collect()
 }
 
 impl<'c> Walk<'c> {
     pub(super) const fn new(connection: &'c Connection, log: Log, from: Seq) -> Self {
-        Self { connection, log, chunk: VecDeque::new(), read_from: Some(from), next: Some(from) }
+        Self { connection, log, chunk: VecDeque::new(), read_from: Some(from), next: Some(from), check }
+    }
+
+    /// A walk that also checks signatures and what headers say of their contents.
+    pub(super) fn proving(connection: &'c Connection, log: Log, from: Seq) -> Self {
+        Self { check: prove, ..Self::new(connection, log, from) }
     }
 
     /// The next step; none at the end. Rows beyond the end are not told: nothing leads to them.
@@ -270,8 +330,7 @@ impl<'c> Walk<'c> {
         // One whose seq changed on the disk stands where it stood, and would hide all after it.
         rows.sort_by_key(|row| row.seq);
         self.read_from = rows.last().filter(|_| full).map(|row| row.seq.next());
-        let Log { federation, id, .. } = self.log;
-        self.chunk.extend(rows.into_iter().map(|row| Checked::of(&federation, id, row)));
+        self.chunk.extend((self.check)(self.log, rows));
         Ok(())
     }
 }
