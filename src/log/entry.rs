@@ -104,6 +104,15 @@ impl Entry {
         }
     }
 
+    /// Whether those bytes are the content that the header names; what the header says of them is not looked at.
+    #[must_use]
+    pub fn is_content(&self, content: &[u8]) -> bool {
+        match &self.header.body {
+            Body::Genesis(_) => false,
+            Body::Thought(thought) => sha256(&[content]) == thought.content_hash,
+        }
+    }
+
     /// The header.
     #[must_use]
     pub const fn header(&self) -> &Header {

@@ -76,7 +76,7 @@ pub(super) fn put_short(out: &mut Vec<u8>, name: &str) {
 }
 
 /// The SHA-256 of the parts, one after the other.
-pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(part);

@@ -42,6 +42,7 @@ pub use claim::Claim;
 pub use entry::{Body, Entry, Genesis, Hardware, Hash, Header, Mode, Thought};
 pub use head::Head;
 pub use identity::{FederationId, Identity, NodeId, Nonce, Search, Signature};
+pub(crate) use layout::sha256;
 pub use name::{Architecture, FederationName, NodeName, SessionName};
 pub use peer_record::NodeRecord;
 pub use segment::{Rules, SEGMENT_ENTRIES_MAX, Segment, SegmentFault, Verified};

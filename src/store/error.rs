@@ -61,7 +61,7 @@ pub enum StoreError {
         found: String,
     },
     /// It holds what this program could not have written. Nothing was changed.
-    #[error("the store `{}` is damaged: {what}; restore a backup of it, or move it away and start again: the others' entries come back from the peers", path.display())]
+    #[error("the store `{}` is damaged: {what}; put a backup back (`cogmesh restore FILE`), or start with `cogmesh start --rebuild-from-peers`: it sets the damaged file aside and fetches everything again from the peers", path.display())]
     Damaged {
         /// Which.
         path: PathBuf,

@@ -6,6 +6,7 @@
 //!
 //! **Invariant.** The process keeps no second truth: after a restart memory is rebuilt from here.
 
+mod audit;
 mod error;
 mod follows;
 mod memory;
@@ -19,6 +20,7 @@ pub mod writer;
 use std::collections::BTreeMap;
 
 pub use self::{
+    audit::{AuditProgress, AuditReport, MISMATCHES_MAX, Mismatch},
     error::{DatabaseFault, StoreError},
     memory::MemoryStore,
     options::{CorpusBounds, Durability, StoreOptions},
@@ -27,8 +29,8 @@ pub use self::{
         ThoughtRow,
     },
     sqlite::{
-        AuditProgress, AuditReport, Copied, CopyError, CopyProgress, Existing, ExportError, ExportedThought,
-        Mismatch, Restored, SqliteStore, audit, backup, export, restore,
+        Copied, CopyError, CopyProgress, Existing, ExportError, ExportedThought, Restored, SqliteStore,
+        audit, backup, export, restore,
     },
 };
 use crate::{

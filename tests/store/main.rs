@@ -11,6 +11,8 @@
 mod bounds;
 mod copies;
 mod corpus;
+mod flips;
+mod migration;
 mod refusals;
 mod writing;
 
@@ -33,7 +35,7 @@ use cogmesh::{
         Architecture, Body, Entry, FederationId, Genesis, Hardware, Hash, Header, Identity, Mode, NodeId,
         Nonce, Signature, Thought,
         books::{
-            AuthorBook, Books, Judged, JudgedThought, KnownPeer, Record, Recorded, SUBMISSION_KEYS_MAX,
+            AuthorBook, Books, Judged, JudgedThought, KnownPeer, Record, Recorded, SUBMISSION_KEYS_MAX, Span,
             StoredEntry,
         },
     },

@@ -19,10 +19,6 @@ use crate::ledger::{
 /// Contents that one transaction lets go: some milliseconds, so that commits in between don't wait longer.
 pub(super) const LET_GO_AT_ONCE: usize = 256;
 
-/// Where the totals stand.
-const THOUGHTS: &str = "corpus_thoughts";
-const BYTES: &str = "corpus_bytes";
-
 /// By how much the corpus grew or shrank; [`Change::settle`] writes it down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "the totals are wrong where it is not settled"]
@@ -140,9 +136,23 @@ pub(super) fn match_of(search: &SearchWords) -> String {
     search.words().iter().map(quoted).collect::<Vec<_>>().join(" AND ")
 }
 
+/// Whether at most so many contents have the words; it looks at no more than that.
+pub(super) fn is_in_at_most(
+    connection: &Connection,
+    search: &SearchWords,
+    most: u64,
+) -> rusqlite::Result<bool> {
+    let mut count = connection
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ?1 LIMIT ?2)")?;
+    let limit = i64::try_from(most.saturating_add(1)).unwrap_or(i64::MAX);
+    let found: i64 = count.query_row(params![match_of(search), limit], |row| row.get(0))?;
+    Ok(found < limit)
+}
+
 /// The totals; `None` where they were never counted.
 pub(super) fn size(connection: &Connection) -> rusqlite::Result<Option<CorpusSize>> {
-    let totals = (meta::number(connection, THOUGHTS)?, meta::number(connection, BYTES)?);
+    let totals =
+        (meta::number(connection, meta::CORPUS_THOUGHTS)?, meta::number(connection, meta::CORPUS_BYTES)?);
     let (Some(thoughts), Some(bytes)) = totals else {
         return Ok(None);
     };
@@ -158,7 +168,7 @@ pub(super) fn count(connection: &mut Connection) -> Result<CorpusSize, Fault> {
 }
 
 /// Counts what is kept, and writes it down.
-fn recount(transaction: &Transaction<'_>) -> rusqlite::Result<CorpusSize> {
+pub(super) fn recount(transaction: &Transaction<'_>) -> rusqlite::Result<CorpusSize> {
     let counted = "SELECT count(*) FILTER (WHERE verdict = 'accepted'), coalesce(sum(length(content)), 0) \
          FROM contents JOIN entries ON entries.author = contents.author AND entries.seq = contents.seq";
     let size = transaction.query_row(counted, [], |row| {
@@ -170,8 +180,8 @@ fn recount(transaction: &Transaction<'_>) -> rusqlite::Result<CorpusSize> {
 }
 
 fn put_size(transaction: &Transaction<'_>, size: CorpusSize) -> rusqlite::Result<()> {
-    meta::put_number(transaction, THOUGHTS, size.thoughts)?;
-    meta::put_number(transaction, BYTES, size.bytes)
+    meta::put_number(transaction, meta::CORPUS_THOUGHTS, size.thoughts)?;
+    meta::put_number(transaction, meta::CORPUS_BYTES, size.bytes)
 }
 
 /// Whose content it is. Authors are compared by the order of their ids, so that all stores let go of the same.
@@ -233,13 +243,22 @@ fn length(bytes: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::schema, *};
-    use crate::log::{FederationId, NodeId};
+    use super::{
+        super::{super::StoreOptions, schema},
+        *,
+    };
+    use crate::{
+        ledger::policy::Policy,
+        log::{FederationId, NodeId},
+    };
 
     /// An author with those thoughts, every content kept; the ones at odd places were rejected.
     fn corpus(contents: &[&str]) -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
-        schema::create(&mut connection, FederationId([7; 32]), NodeId::from_stored([1; 32])).unwrap();
+        schema::configure_reader(&connection).unwrap();
+        let own = NodeId::from_stored([1; 32]);
+        let options = StoreOptions::new(FederationId([7; 32]), own, Policy::default());
+        schema::migrate(&mut connection, 0, &options).unwrap();
         let transaction = connection.transaction().unwrap();
         transaction
             .execute(

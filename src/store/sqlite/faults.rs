@@ -1,6 +1,6 @@
 //! What goes wrong in the database, and what the node is told of it.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use rusqlite::{Error, ErrorCode};
 
@@ -54,6 +54,27 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether what is stored is at fault, so that a repair may help.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Database(error) => is_damage(error),
+            Self::Refused(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(error) => error.fmt(f),
+            Self::Damaged(what) => what.fmt(f),
+            Self::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Self::Database(error)
@@ -62,7 +83,7 @@ impl From<Error> for Fault {
 
 /// Pages that contradict each other, and values of another type or length than we write: the library tells the first
 /// when it finds them, the second only when they are asked for.
-fn is_damage(error: &Error) -> bool {
+pub(super) fn is_damage(error: &Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
         || matches!(
             error,
@@ -70,5 +91,7 @@ fn is_damage(error: &Error) -> bool {
                 | Error::IntegralValueOutOfRange(..)
                 | Error::InvalidColumnType(..)
                 | Error::Utf8Error(..)
+                // A statement of ours that means nothing: the tables are not ours any more.
+                | Error::SqlInputError { .. }
         )
 }

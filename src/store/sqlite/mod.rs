@@ -2,14 +2,25 @@
 
 mod audit;
 mod backup;
+mod books;
+mod check;
+mod contents;
 mod corpus;
 mod export;
 mod faults;
+mod heal;
+mod mend;
 mod meta;
+mod missing;
 mod reader;
+mod repair;
 mod restore;
 mod rows;
 mod schema;
+mod scrub;
+mod seal;
+mod thoughts;
+mod walk;
 mod writing;
 
 use std::{
@@ -18,14 +29,14 @@ use std::{
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use self::faults::Fault;
 pub use self::{
-    audit::{AuditProgress, AuditReport, Mismatch, audit},
+    audit::audit,
     backup::{Copied, CopyError, CopyProgress, Existing, backup},
     export::{ExportError, ExportedThought, export},
     restore::{Restored, restore},
@@ -85,7 +96,7 @@ impl SqliteStore {
         &self,
         write: impl FnOnce(&mut Connection) -> Result<(T, CorpusSize), Fault>,
     ) -> Result<T, StoreError> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer();
         let written = write(&mut writer).and_then(|written| {
             // What is written stands, also where there is no room to copy it back.
             match writing::checkpoint(&writer) {
@@ -107,8 +118,42 @@ impl SqliteStore {
     /// The peers that a store remembers which can't be used any more, as far as they can be read.
     #[must_use]
     pub fn salvage_peers(path: &Path) -> Vec<(NodeId, KnownPeer)> {
-        let read = || reader::peers(&open_reader(path)?);
+        let read = || books::peers(&open_reader(path)?);
         read().map(|peers| peers.into_iter().collect()).unwrap_or_default()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a repair, which may have put contents back or let go of some: they are counted anew.
+    fn mend<T>(&self, mend: impl FnOnce(&mut Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+        self.write(|writer| {
+            let mended = mend(writer)?;
+            Ok((mended, corpus::count(writer)?))
+        })
+    }
+
+    /// What a read gives; where the books are damaged, after they were healed.
+    fn healed<T>(&self, read: impl Fn() -> Result<T, Fault>) -> Result<T, StoreError> {
+        match read() {
+            Ok(found) => Ok(found),
+            Err(fault) if fault.is_damage() => {
+                tracing::warn!(?fault, "the store is damaged");
+                self.mend(|writer| heal::books(writer, &self.options))?;
+                // What could not be put right is refused now.
+                read().map_err(|fault| fault.about(&self.path))
+            }
+            Err(fault) => Err(fault.about(&self.path)),
+        }
+    }
+
+    /// Lists what a read found damaged.
+    fn quarantine(&self, author: NodeId, damaged: &[Seq]) -> Result<(), StoreError> {
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        self.mend(|writer| repair::quarantine(writer, &self.options, author, damaged))
     }
 
     /// Runs a read on a connection of its own: a short one, because a long one keeps the write-ahead log from shrinking.
@@ -137,12 +182,14 @@ fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Fault>
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut writer = Connection::open_with_flags(path, flags)?;
     schema::configure_reader(&writer)?;
-    let kind = schema::identify(path, &writer, options.federation, options.own)?;
+    let kind = schema::identify(path, &writer, options)?;
     schema::configure(path, &writer, options.durability)?;
     match kind {
-        schema::Kind::Empty => schema::create(&mut writer, options.federation, options.own)?,
+        schema::Kind::Empty => schema::migrate(&mut writer, 0, options)?,
+        schema::Kind::Older(version) => schema::migrate(&mut writer, version, options)?,
         schema::Kind::Ours => {}
     }
+    check::small_tables(&writer)?;
     Ok(writer)
 }
 
@@ -166,19 +213,32 @@ fn open_reader(path: &Path) -> Result<Connection, Fault> {
 
 impl Store for SqliteStore {
     fn load(&self) -> Result<Books, StoreError> {
-        self.read(|connection| reader::books(connection, &self.options.policy))
+        let load = || self.try_read(|connection| books::load(connection, &self.options.policy));
+        self.healed(load)
     }
 
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
-        self.write(|writer| Ok(((), writing::commit(writer, records)?)))
+        self.write(|writer| Ok(((), writing::commit(writer, records, &self.options)?)))
     }
 
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
-        self.read(|connection| reader::entries(connection, author, from, bytes_max))
+        let served =
+            self.read(|connection| reader::entries(connection, &self.options, author, from, bytes_max))?;
+        self.quarantine(author, &served.damaged)?;
+        if served.is_first_damaged {
+            return Err(StoreError::DamagedEntry { author, seq: from });
+        }
+        Ok(served.entries)
     }
 
     fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError> {
-        self.read(|connection| reader::thoughts(connection, query))
+        let federation = &self.options.federation;
+        let found =
+            self.read(|connection| thoughts::thoughts(connection, federation, query, self.corpus()))?;
+        for (author, seq) in found.damaged {
+            self.quarantine(author, &[seq])?;
+        }
+        Ok(found.thoughts)
     }
 
     fn rates(&self, since: Millis) -> Result<Rates, StoreError> {
@@ -189,8 +249,20 @@ impl Store for SqliteStore {
         self.read(reader::sessions)
     }
 
-    fn scrub(&self, _from: Option<(NodeId, Seq)>, _rows: usize) -> Result<Scrubbed, StoreError> {
-        Ok(Scrubbed::default())
+    fn scrub(&self, from: Option<(NodeId, Seq)>, rows: usize) -> Result<Scrubbed, StoreError> {
+        let look = || self.try_read(|connection| scrub::look(connection, &self.options, from, rows));
+        let looked = self.healed(look)?;
+        if !looked.authors.is_empty() {
+            self.mend(|writer| scrub::mend(writer, &self.options, &looked.authors))?;
+        }
+        if looked.scrubbed.next.is_none() {
+            let whole = self.read(|connection| check::faults(connection, None))?;
+            if !whole.is_empty() {
+                tracing::warn!(faults = ?whole, "the store's file contradicts itself");
+                self.mend(|writer| check::mend_all(writer, &self.options))?;
+            }
+        }
+        Ok(looked.scrubbed)
     }
 
     fn prune(&self, now: Millis) -> Result<Pruned, StoreError> {
@@ -217,8 +289,7 @@ impl Store for SqliteStore {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        schema::checkpoint(&writer).map_err(|error| Fault::from(error).about(&self.path))
+        schema::checkpoint(&self.writer()).map_err(|error| Fault::from(error).about(&self.path))
     }
 }
 
@@ -308,7 +379,8 @@ mod tests {
         let writer = store.writer.lock().unwrap();
         writer
             .execute_batch(
-                "BEGIN IMMEDIATE; INSERT INTO meta (key, value) VALUES ('newest_time', x'0000000000000007')",
+                "BEGIN IMMEDIATE; INSERT INTO meta VALUES ('newest_time', x'0000000000000007', \
+                 seal_of('meta', 'newest_time', x'0000000000000007'))",
             )
             .unwrap();
         assert_eq!(store.load().unwrap().newest_time, Millis::ZERO);

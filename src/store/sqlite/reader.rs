@@ -3,250 +3,127 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
+use rusqlite::{Connection, Row, params, types::ValueRef};
 
 use super::{
     super::{
-        ENTRIES_MAX, Rates, SESSION_THOUGHTS_MAX, THOUGHTS_MAX, ThoughtQuery, ThoughtRow,
+        ENTRIES_MAX, Rates, SESSION_THOUGHTS_MAX, StoreOptions,
         query::{self, SessionRow},
     },
-    corpus,
+    books,
     faults::Fault,
-    rows::{Columns, parsed, signed, verdict},
+    rows::{Columns, parsed, signed},
+    seal,
 };
 use crate::{
     ledger::{
-        account::Account,
         economy::Session,
         policy::Policy,
         types::{Millis, Seq},
     },
-    log::{
-        Hardware, Hash, Mode, NodeId,
-        books::{AuthorBook, Books, KnownPeer, Recorded, StoredEntry},
-    },
+    log::{Entry, FederationId, Hardware, Hash, Mode, NodeId, Signature, books::StoredEntry},
 };
 
-/// All that a node remembers, as it was at one moment: a commit in between changes nothing of it.
-pub(super) fn books(connection: &Connection, policy: &Policy) -> Result<Books, Fault> {
-    let moment = connection.unchecked_transaction()?;
-    Ok(Books {
-        authors: authors(&moment, policy)?,
-        peers: peers(&moment)?,
-        submissions: submissions(&moment)?,
-        newest_time: newest_time(&moment)?,
-        missing: BTreeMap::new(),
-        restored: false,
-    })
-}
-
-fn authors(connection: &Connection, policy: &Policy) -> Result<BTreeMap<NodeId, AuthorBook>, Fault> {
-    let mut authors = BTreeMap::new();
-    let mut select = connection.prepare(
-        "SELECT id, name, hardware, arch, authors.hash, authors.signature, account, known_since, \
-         last.seq, last.hash FROM authors LEFT JOIN entries AS last ON last.author = number \
-         AND last.seq = (SELECT max(seq) FROM entries WHERE author = number)",
-    )?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
-        let id = NodeId::from_stored(columns.take()?);
-        let book = author(id, &mut columns, policy)?;
-        let last: (Option<i64>, Option<[u8; 32]>) = (columns.take()?, columns.take()?);
-        // An account that is ahead of its log or behind it would fold the next entry onto the wrong balance.
-        if last != (Some(signed(book.seq().0)), Some(book.hash.0)) {
-            return Err(Fault::Damaged(format!("the last entry of {id} is not the one of its account")));
-        }
-        authors.insert(id, book);
-    }
-    Ok(authors)
-}
-
-fn author(id: NodeId, columns: &mut Columns<'_, '_>, policy: &Policy) -> Result<AuthorBook, Fault> {
-    let name: String = columns.take()?;
-    let hardware: u8 = columns.take()?;
-    let arch: String = columns.take()?;
-    let hash = Hash(columns.take()?);
-    let signature = columns.signature()?;
-    let account: Vec<u8> = columns.take()?;
-    Ok(AuthorBook {
-        name: parsed(&name, "node name")?,
-        hardware: Hardware::from_number(hardware)
-            .ok_or_else(|| Fault::Damaged(format!("the hardware of {id}")))?,
-        arch: parsed(&arch, "architecture")?,
-        hash,
-        signature,
-        account: Account::from_bytes(&account, policy)
-            .map_err(|error| Fault::Damaged(format!("the account of {id}: {error}")))?,
-        known_since: columns.millis()?,
-    })
-}
-
-pub(super) fn peers(connection: &Connection) -> Result<BTreeMap<NodeId, KnownPeer>, Fault> {
-    let mut peers = BTreeMap::new();
-    let mut select = connection.prepare("SELECT id, name, addresses, seen_ms FROM peers")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
-        let id = NodeId::from_stored(columns.take()?);
-        let name: String = columns.take()?;
-        let addresses: String = columns.take()?;
-        let addresses: Result<Vec<_>, _> =
-            addresses.split_whitespace().map(|address| parsed(address, "address")).collect();
-        let peer =
-            KnownPeer { name: parsed(&name, "node name")?, addresses: addresses?, seen: columns.millis()? };
-        peers.insert(id, peer);
-    }
-    Ok(peers)
-}
-
-fn submissions(connection: &Connection) -> Result<Vec<(String, Recorded)>, Fault> {
-    let mut select = connection.prepare(
-        "SELECT key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm \
-         FROM submissions ORDER BY number",
-    )?;
-    let mut rows = select.query([])?;
-    let mut submissions = vec![];
-    while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
-        let key: String = columns.take()?;
-        let seq = columns.seq()?;
-        let name: String = columns.take()?;
-        let coherence = columns.ppm()?;
-        let delta = columns.micro_atp()?;
-        let recorded = Recorded {
-            seq,
-            verdict: verdict(&name, delta)?,
-            coherence,
-            delta,
-            balance: columns.micro_atp()?,
-            trust: columns.ppm()?,
-        };
-        submissions.push((key, recorded));
-    }
-    Ok(submissions)
-}
-
-fn newest_time(connection: &Connection) -> Result<Millis, Fault> {
-    let select = "SELECT value FROM meta WHERE key = 'newest_time'";
-    let stored: Option<[u8; 8]> = connection.query_row(select, [], |row| row.get(0)).optional()?;
-    Ok(stored.map_or(Millis::ZERO, |bytes| Millis(u64::from_be_bytes(bytes))))
+/// What a read of the log gives out, and what it found damaged on the way.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    pub(super) entries: Vec<StoredEntry>,
+    /// Whose rows or contents are damaged.
+    pub(super) damaged: Vec<Seq>,
+    /// Whether nothing can be given out because of that.
+    pub(super) is_first_damaged: bool,
 }
 
 /// See [`super::super::Store::entries`].
 pub(super) fn entries(
     connection: &Connection,
+    options: &StoreOptions,
     author: NodeId,
     from: Seq,
     bytes_max: usize,
-) -> Result<Vec<StoredEntry>, Fault> {
-    let mut select = connection.prepare_cached(
-        "SELECT entries.seq, header, content, entries.signature FROM entries \
+) -> Result<Served, Fault> {
+    let sql = format!(
+        "SELECT entries.seq, {}, hash, header, content, entries.signature FROM entries \
          LEFT JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq \
          WHERE entries.author = (SELECT number FROM authors WHERE id = ?1) AND entries.seq >= ?2 \
          ORDER BY entries.seq LIMIT ?3",
-    )?;
+        seal::whole("entries", seal::ENTRIES)
+    );
+    let mut select = connection.prepare_cached(&sql)?;
     let limit = i64::try_from(ENTRIES_MAX).unwrap_or(i64::MAX);
     let mut rows = select.query(params![author.as_bytes(), signed(from.0), limit])?;
-    let mut entries: Vec<StoredEntry> = vec![];
+    let mut served = Served::default();
     let (mut bytes, mut next) = (0_usize, from);
     while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row);
-        if columns.seq()? != next {
+        let Some(stored) = stored_entry(row, &options.federation, author, next)? else {
+            served.damaged.push(next);
             break;
-        }
-        next = next.next();
-        let header: Vec<u8> = columns.take()?;
-        let content: Option<Vec<u8>> = columns.take()?;
-        let length = header.len().saturating_add(content.as_ref().map_or(0, Vec::len));
+        };
+        let length =
+            stored.entry.header.len().saturating_add(stored.entry.content.as_ref().map_or(0, Bytes::len));
         bytes = bytes.saturating_add(length);
-        if !entries.is_empty() && bytes > bytes_max {
+        if !served.entries.is_empty() && bytes > bytes_max {
             break;
         }
-        let signature = columns.signature()?;
-        entries.push(StoredEntry { header: header.into(), content: content.map(Bytes::from), signature });
+        if stored.is_content_damaged {
+            served.damaged.push(next);
+        }
+        served.entries.push(stored.entry);
+        next = next.next();
     }
-    Ok(entries)
+    if served.entries.is_empty()
+        && served.damaged.is_empty()
+        && reaches(connection, &options.policy, author, from)?
+    {
+        // There are later ones, or it is known to be missing: its row is gone.
+        served.damaged.push(from);
+    }
+    served.is_first_damaged = served.entries.is_empty() && !served.damaged.is_empty();
+    Ok(served)
 }
 
-/// See [`super::super::Store::thoughts`].
-pub(super) fn thoughts(connection: &Connection, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, Fault> {
-    let (sql, values) = thoughts_sql(query);
-    let mut select = connection.prepare_cached(&sql)?;
-    let mut rows = select.query(params_from_iter(values))?;
-    let mut thoughts = vec![];
-    while let Some(row) = rows.next()? {
-        thoughts.push(thought(&mut Columns::of(row))?);
-    }
-    thoughts.reverse();
-    Ok(thoughts)
+struct Stored {
+    entry: StoredEntry,
+    is_content_damaged: bool,
 }
 
-const FROM_ENTRIES: &str = "entries JOIN authors ON authors.number = entries.author \
-    JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq";
-const FROM_TIME: &str = "entries INDEXED BY entries_by_time JOIN authors ON authors.number = entries.author \
-    JOIN contents ON contents.author = entries.author AND contents.seq = entries.seq";
-const FROM_WORDS: &str = "words CROSS JOIN contents ON contents.number = words.rowid \
-    CROSS JOIN entries ON entries.author = contents.author AND entries.seq = contents.seq \
-    CROSS JOIN authors ON authors.number = entries.author";
-
-/// The statement asks for nothing that the query leaves open: a condition that may be off would keep the database from
-/// its index, and a search for one session would read all of them. There are sixteen such statements, so they stay cached.
-fn thoughts_sql(query: &ThoughtQuery) -> (String, Vec<Value>) {
-    // `CROSS JOIN` keeps the order: the planner knows no numbers. With neither session nor author it would sort the whole
-    // log for its last hundred, and with words it would look for them in one content after the other.
-    let from = match (&query.search, &query.session, &query.author) {
-        (Some(_), _, _) => FROM_WORDS,
-        (None, None, None) => FROM_TIME,
-        (None, Some(_), _) | (None, _, Some(_)) => FROM_ENTRIES,
+/// The entry in that row; none where it is not the one that was written at that place.
+fn stored_entry(
+    row: &Row<'_>,
+    federation: &FederationId,
+    author: NodeId,
+    seq: Seq,
+) -> Result<Option<Stored>, Fault> {
+    let mut columns = Columns::of(row);
+    if columns.take::<i64>()? != signed(seq.0) || !columns.take::<bool>()? {
+        return Ok(None);
+    }
+    let hash = Hash(columns.take()?);
+    let header: Vec<u8> = columns.take()?;
+    let content = row.get_ref(4)?;
+    let Ok(parsed) = Entry::parse(federation, Bytes::from(header), None) else { return Ok(None) };
+    if (parsed.author(), parsed.seq(), parsed.hash()) != (author, seq, hash) {
+        return Ok(None);
+    }
+    let content = match content {
+        ValueRef::Null => Ok(None),
+        ValueRef::Blob(content) if parsed.is_content(content) => Ok(Some(Bytes::copy_from_slice(content))),
+        ValueRef::Blob(_) | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Text(_) => Err(()),
     };
-    let mut sql = format!(
-        "SELECT id, name, entries.seq, time_ms, session, mode, contents.content, coherence_ppm, weight_ppm, delta_uatp, \
-         received_ms FROM {from} WHERE verdict = 'accepted'"
-    );
-    let mut values = vec![];
-    if let Some(search) = &query.search {
-        sql.push_str(" AND words MATCH ?");
-        values.push(Value::from(corpus::match_of(search)));
-    }
-    if let Some(session) = &query.session {
-        sql.push_str(" AND session = ?");
-        values.push(Value::from(session.as_str().to_owned()));
-    }
-    if let Some(author) = &query.author {
-        sql.push_str(" AND entries.author = (SELECT number FROM authors WHERE id = ?)");
-        values.push(Value::from(author.as_bytes().to_vec()));
-    }
-    if let Some(since) = query.since {
-        sql.push_str(" AND time_ms >= ?");
-        values.push(Value::from(signed(since.0.min(signed_max()))));
-    }
-    sql.push_str(" ORDER BY time_ms DESC, id DESC, entries.seq DESC LIMIT ?");
-    values.push(Value::from(query.limit.min(THOUGHTS_MAX)));
-    (sql, values)
+    let signature: Option<[u8; 64]> = row.get(5)?;
+    let entry = StoredEntry {
+        header: parsed.header_bytes().clone(),
+        content: content.clone().unwrap_or_default(),
+        signature: signature.map(Signature),
+    };
+    Ok(Some(Stored { entry, is_content_damaged: content.is_err() }))
 }
 
-fn thought(columns: &mut Columns<'_, '_>) -> Result<ThoughtRow, Fault> {
-    let author = NodeId::from_stored(columns.take()?);
-    let name: String = columns.take()?;
-    let (seq, time) = (columns.seq()?, columns.millis()?);
-    let session: String = columns.take()?;
-    let mode: u8 = columns.take()?;
-    let content: Vec<u8> = columns.take()?;
-    let damaged = |what: &str| Fault::Damaged(format!("the {what} of entry {seq} of {author}"));
-    Ok(ThoughtRow {
-        author,
-        name: parsed(&name, "node name")?,
-        seq,
-        time,
-        session: parsed(&session, "session name")?,
-        mode: Mode::from_number(mode).ok_or_else(|| damaged("mode"))?,
-        content: String::from_utf8(content).map_err(|_| damaged("content"))?,
-        coherence: columns.ppm()?,
-        weight: columns.ppm()?,
-        reward: columns.micro_atp()?,
-        received: columns.millis()?,
-    })
+/// Whether the author's log goes up to that entry, as its account says: where its rows are gone, they can't say it.
+fn reaches(connection: &Connection, policy: &Policy, author: NodeId, seq: Seq) -> Result<bool, Fault> {
+    let Some(number) = books::number(connection, author)? else { return Ok(false) };
+    let known = books::author(connection, number, policy)?;
+    Ok(known.is_some_and(|(_, book)| book.seq() >= seq))
 }
 
 /// See [`super::super::Store::rates`].
@@ -291,65 +168,6 @@ pub(super) fn sessions(connection: &Connection) -> Result<BTreeMap<String, Sessi
 }
 
 /// The largest time that compares as a signed integer; later ones are three hundred million years away.
-const fn signed_max() -> u64 {
+pub(super) const fn signed_max() -> u64 {
     i64::MAX.unsigned_abs()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::schema, *};
-    use crate::log::FederationId;
-
-    /// What the database says that it will do, a step a line.
-    fn plan(query: &ThoughtQuery) -> String {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::create(&mut connection, FederationId([7; 32]), NodeId::from_stored([1; 32])).unwrap();
-        let (sql, values) = thoughts_sql(query);
-        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let steps =
-            explain.query_map(params_from_iter(values), |row| row.get::<_, String>("detail")).unwrap();
-        steps.map(Result::unwrap).collect::<Vec<_>>().join("\n")
-    }
-
-    #[test]
-    fn each_search_of_the_corpus_has_an_index_that_also_gives_its_order() {
-        let all = ThoughtQuery::default();
-        let since = ThoughtQuery { since: Some(Millis(1)), ..all.clone() };
-        let session = ThoughtQuery { session: Some("rare".parse().unwrap()), ..all.clone() };
-        let author = ThoughtQuery { author: Some(NodeId::from_stored([1; 32])), ..all.clone() };
-        for (query, index) in [
-            (all, "entries_by_time"),
-            (since, "entries_by_time (time_ms>?)"),
-            (session.clone(), "entries_by_session (session=?)"),
-            (
-                ThoughtQuery { since: Some(Millis(1)), ..session },
-                "entries_by_session (session=? AND time_ms>?)",
-            ),
-            (author.clone(), "entries_by_author (author=?)"),
-            (ThoughtQuery { since: Some(Millis(1)), ..author }, "entries_by_author (author=? AND time_ms>?)"),
-        ] {
-            let plan = plan(&query);
-            assert!(plan.contains(index), "{query:?}\n{plan}");
-            assert!(!plan.contains("FOR ORDER BY"), "only ties are sorted: {query:?}\n{plan}");
-        }
-    }
-
-    #[test]
-    fn a_search_for_words_begins_with_their_index_and_looks_each_content_up_by_its_number() {
-        let all = ThoughtQuery { search: Some("rare words".parse().unwrap()), ..ThoughtQuery::default() };
-        for query in [
-            ThoughtQuery { session: Some("rare".parse().unwrap()), ..all.clone() },
-            ThoughtQuery {
-                author: Some(NodeId::from_stored([1; 32])),
-                since: Some(Millis(1)),
-                ..all.clone()
-            },
-            all,
-        ] {
-            let plan = plan(&query);
-            let words = plan.find("words VIRTUAL TABLE INDEX").unwrap();
-            assert!(plan.find("contents USING INTEGER PRIMARY KEY (rowid=?)").unwrap() > words, "{plan}");
-            assert!(plan.contains("entries USING PRIMARY KEY (author=? AND seq=?)"), "{plan}");
-        }
-    }
 }

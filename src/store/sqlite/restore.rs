@@ -19,7 +19,6 @@ use super::{
 use crate::{ledger::types::Millis, log::NodeId};
 
 /// Says that the store was put back from a backup, and when.
-const RESTORED: &str = "restored";
 
 /// How every file of the database begins.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -69,7 +68,7 @@ pub fn restore(
         return Err(damaged(what));
     }
     let about = |fault: Fault| CopyError::from(fault.about(store));
-    meta::put_number(&copy, RESTORED, now.0).map_err(|error| about(error.into()))?;
+    meta::put_number(&copy, meta::RESTORED, now.0).map_err(|error| about(error.into()))?;
     let copied = unfinished.count(&copy).map_err(about)?;
     let stamp = stamp(&copy, now).map_err(|error| about(error.into()))?;
     drop(copy);

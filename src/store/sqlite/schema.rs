@@ -2,18 +2,31 @@
 
 use std::{io, path::Path};
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::{
-    super::{Durability, StoreError},
+    super::{Durability, StoreError, StoreOptions},
+    corpus,
     faults::Fault,
+    meta, seal,
 };
-use crate::log::{FederationId, NodeId};
+use crate::log::{FederationId, NodeId, sha256};
 
 /// Marks a SQLite file as ours: "cgmh".
 pub(super) const APPLICATION_ID: i64 = 0x6367_6d68;
-/// The schema that this version reads and writes.
-pub(super) const VERSION: i64 = 2;
+/// The schema that this version reads and writes: that of the last migration.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// What makes a schema of the one before it.
+struct Migration {
+    sql: &'static str,
+    /// What SQL can't say of the rows that are there already.
+    fill: fn(&Transaction<'_>) -> rusqlite::Result<()>,
+}
+
+/// From nothing to the newest schema; a new one is a line at the end. None is ever changed: files were made by it.
+const MIGRATIONS: [Migration; 2] =
+    [Migration { sql: VERSION_1, fill: |_| Ok(()) }, Migration { sql: VERSION_2, fill: fill_version_2 }];
 
 /// The first schema. Contents stand apart from entries, because they may be pruned and headers may not.
 const VERSION_1: &str = "
@@ -108,6 +121,15 @@ CREATE VIRTUAL TABLE words USING fts5 (
 );
 ";
 
+/// Seals the rows that the first schema had.
+fn fill_version_2(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    for (table, seal) in seal::TABLES {
+        let rows = transaction.execute(&format!("UPDATE {table} SET seal = {seal}"), [])?;
+        tracing::debug!(table, rows, "rows sealed");
+    }
+    corpus::index_all(transaction).map(drop)
+}
+
 /// Settings of the connection that writes. `synchronous = FULL`: without the sync, simulated power cuts lose
 /// acknowledged commits in most states, and an own entry that was lost after it left is a fork. `fullfsync` matters on
 /// macOS only, where a plain sync leaves the data in the disk's cache.
@@ -145,6 +167,7 @@ pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Settings of every connection; none of them writes. No memory map: it widens what a stray write or a bad disk can do.
 pub(super) fn configure_reader(connection: &Connection) -> rusqlite::Result<()> {
+    seal::register(connection)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "mmap_size", 0)?;
@@ -158,20 +181,32 @@ pub(super) enum Kind {
     Empty,
     /// It is this node's store, in the schema that we know.
     Ours,
+    /// It is this node's store, in that schema, which came before ours.
+    Older(i64),
 }
 
 /// Looks what a file is, and writes nothing.
-pub(super) fn identify(
-    path: &Path,
-    connection: &Connection,
-    federation: FederationId,
-    own: NodeId,
-) -> Result<Kind, Fault> {
+pub(super) fn identify(path: &Path, connection: &Connection, options: &StoreOptions) -> Result<Kind, Fault> {
+    let version = version(path, connection)?;
+    if version == 0 {
+        return Ok(Kind::Empty);
+    }
+    if version < SEALED_SINCE {
+        belongs(path, connection, options, "1")?;
+        return Ok(Kind::Older(version));
+    }
+    belongs(path, connection, options, &seal::whole("meta", seal::META))?;
+    is_as_made(connection)?;
+    Ok(if version == VERSION { Kind::Ours } else { Kind::Older(version) })
+}
+
+/// The schema of a file of ours; 0 where there is nothing in it.
+pub(super) fn version(path: &Path, connection: &Connection) -> Result<i64, Fault> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application == 0 && version == 0 && tables == 0 {
-        return Ok(Kind::Empty);
+        return Ok(0);
     }
     if application != APPLICATION_ID {
         return Err(Fault::Refused(StoreError::Foreign { path: path.to_owned() }));
@@ -183,48 +218,106 @@ pub(super) fn identify(
             known: VERSION,
         }));
     }
-    if version < VERSION {
+    if version < 1 {
         return Err(Fault::Damaged(format!("there is no schema {version}")));
     }
-    belongs(path, connection, federation, own).map(|()| Kind::Ours)
+    Ok(version)
 }
 
-fn belongs(path: &Path, connection: &Connection, federation: FederationId, own: NodeId) -> Result<(), Fault> {
-    let meta = |key: &str| -> Result<[u8; 32], Fault> {
+/// The schema from which on rows have seals.
+const SEALED_SINCE: i64 = 2;
+
+/// Whether the file is this node's; `is_whole` says it of a row of `meta`.
+fn belongs(
+    path: &Path,
+    connection: &Connection,
+    options: &StoreOptions,
+    is_whole: &str,
+) -> Result<(), Fault> {
+    let meta = |key: &str| -> Result<([u8; 32], bool), Fault> {
         connection
-            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            .query_row(&format!("SELECT value, {is_whole} FROM meta WHERE key = ?1"), [key], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?
             .ok_or_else(|| Fault::Damaged("it does not say whose it is".to_owned()))
     };
-    let found = FederationId(meta("federation")?);
-    if found != federation {
+    let (found, whole) = meta(meta::FEDERATION)?;
+    let found = FederationId(found);
+    if found != options.federation && whole {
         return Err(Fault::Refused(StoreError::OtherFederation {
             path: path.to_owned(),
             found: found.prefix_hex(),
-            wanted: federation.prefix_hex(),
+            wanted: options.federation.prefix_hex(),
         }));
     }
-    let found = NodeId::from_stored(meta("node")?);
-    if found != own {
-        return Err(Fault::Refused(StoreError::OtherNode { path: path.to_owned(), found: found.short() }));
+    let (node, node_whole) = meta(meta::NODE)?;
+    let node = NodeId::from_stored(node);
+    if node != options.own && node_whole {
+        return Err(Fault::Refused(StoreError::OtherNode { path: path.to_owned(), found: node.short() }));
+    }
+    // A seal that is damaged beside the right value is written again at `load`.
+    if found != options.federation || node != options.own {
+        return Err(Fault::Damaged("it does not say whose it is".to_owned()));
     }
     Ok(())
 }
 
-/// Makes the tables and writes down whose they are, in one transaction: a crash leaves an empty file or a whole store.
-pub(super) fn create(
+/// Whether the tables are those that were made: a bit that flips in a definition changes what a statement means, and
+/// the library notices only some of that.
+pub(super) fn is_as_made(connection: &Connection) -> Result<(), Fault> {
+    let made: Option<[u8; 32]> = meta::get(connection, meta::SCHEMA).unwrap_or_default();
+    // Where that value is itself damaged the tables are not: one bit flips at a time.
+    if made.is_some_and(|made| digest(connection).ok() != Some(made)) {
+        return Err(Fault::Damaged("its tables are not those that were made".to_owned()));
+    }
+    Ok(())
+}
+
+/// A hash over the definitions of all tables and indexes. What the library itself adds (statistics) is none of ours.
+pub(super) fn digest(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
+    let mut select = connection.prepare(
+        "SELECT seal_of(type, name, tbl_name, sql), sql FROM sqlite_schema \
+         WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+    )?;
+    let mut rows = select.query([])?;
+    let mut definitions = vec![];
+    while let Some(row) = rows.next()? {
+        definitions.extend(row.get::<_, Vec<u8>>(0)?);
+        definitions.extend(row.get_ref(1)?.as_bytes().unwrap_or_default());
+    }
+    Ok(sha256(&[b"cogmesh schema v1\0", &definitions]))
+}
+
+/// Brings a file from that schema (0: an empty file) to ours and writes down whose it is, in one transaction: a crash leaves
+/// what was there or the whole.
+pub(super) fn migrate(
     connection: &mut Connection,
-    federation: FederationId,
-    own: NodeId,
+    from: i64,
+    options: &StoreOptions,
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(VERSION_1)?;
-    transaction.execute_batch(VERSION_2)?;
-    let mut insert = transaction.prepare("INSERT INTO meta (key, value) VALUES (?1, ?2)")?;
-    insert.execute(params!["federation", federation.0])?;
-    insert.execute(params!["node", own.as_bytes()])?;
-    drop(insert);
+    let is_new = from == 0;
+    for (version, migration) in (1_i64..).zip(&MIGRATIONS).filter(|(version, _)| *version > from) {
+        if !is_new {
+            tracing::info!(
+                from = version.saturating_sub(1),
+                to = version,
+                "the store gets a newer schema; this may take a while"
+            );
+        }
+        transaction.execute_batch(migration.sql)?;
+        (migration.fill)(&transaction)?;
+    }
+    meta::put(&transaction, meta::FEDERATION, &options.federation.0)?;
+    meta::put(&transaction, meta::NODE, options.own.as_bytes())?;
+    meta::put(&transaction, meta::POLICY, &options.policy.to_bytes())?;
+    meta::put(&transaction, meta::SCHEMA, &digest(&transaction)?)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+    transaction.commit()?;
+    if !is_new {
+        tracing::info!(schema = VERSION, "the store has the newest schema");
+    }
+    Ok(())
 }

@@ -3,10 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{
-    super::{CorpusSize, PEERS_MAX, follows},
-    corpus,
+    super::{CorpusSize, PEERS_MAX, StoreOptions, follows},
+    books, corpus,
     faults::Fault,
+    mend, meta,
+    missing::{self, What},
     rows::{signed, unsigned, verdict_name},
+    seal,
 };
 use crate::{
     failing::{checkpoint_pages, fail_point},
@@ -21,9 +24,13 @@ use crate::{
 const CHECKPOINT_PAGES: u32 = 1_000;
 
 /// Writes the records and syncs; gives the size of the corpus after them.
-pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<CorpusSize, Fault> {
+pub(super) fn commit(
+    connection: &mut Connection,
+    records: &[Record],
+    options: &StoreOptions,
+) -> Result<CorpusSize, Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (mut submissions, mut peers) = (false, false);
+    let (mut submissions, mut peers, mut missing, mut mended) = (false, false, false, false);
     let mut corpus = corpus::Change::default();
     for record in records {
         match record {
@@ -31,7 +38,9 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
                 let last = last_seq(&transaction, *author)?;
                 follows::check(*author, last, entries, book).map_err(Fault::Refused)?;
                 let number = put_author(&transaction, *author, book)?;
-                corpus = corpus.and(put_entries(&transaction, number, entries, book)?);
+                let put = put_entries(&transaction, number, entries, book)?;
+                corpus = corpus.and(put.corpus);
+                missing |= put.missing;
             }
             Record::Submission { key, recorded } => {
                 submissions = true;
@@ -42,23 +51,27 @@ pub(super) fn commit(connection: &mut Connection, records: &[Record]) -> Result<
                 put_peer(&transaction, *id, peer)?;
             }
             Record::NewestTime(time) => {
-                let mut put = transaction.prepare_cached(
-                    "INSERT INTO meta (key, value) VALUES ('newest_time', ?1) \
-                     ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
-                )?;
-                // Big-endian, so that the larger time is also the larger value.
-                put.execute([time.0.to_be_bytes()])?;
+                meta::raise(&transaction, meta::NEWEST_TIME, &time.0.to_be_bytes())?;
             }
-            Record::Mended { .. } | Record::Doubted | Record::Recovered => {}
+            Record::Recovered => meta::remove(&transaction, meta::RESTORED)?,
+            Record::Mended { author, entries } => {
+                (missing, mended) = (true, true);
+                mend::entries(&transaction, options, *author, entries)?;
+            }
+            Record::Doubted => meta::put(&transaction, meta::RESTORED, &[1])?,
         }
     }
     if submissions {
         forget_old_submissions(&transaction)?;
     }
+    if missing {
+        missing::forget_surplus(&transaction)?;
+    }
     if peers {
         forget_old_peers(&transaction)?;
     }
-    let size = corpus.settle(&transaction)?;
+    // Mending puts contents back and lets go of some: they are counted anew.
+    let size = if mended { corpus::recount(&transaction)? } else { corpus.settle(&transaction)? };
     fail_point("commit.written");
     transaction.commit()?;
     Ok(size)
@@ -84,25 +97,37 @@ fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<O
         "SELECT max(seq) FROM entries WHERE author = (SELECT number FROM authors WHERE id = ?1)",
     )?;
     let last: Option<i64> = select.query_row([author.as_bytes()], |row| row.get(0))?;
-    Ok(last.map(|last| Seq(unsigned(last))))
+    let stored = last.map(|last| Seq(unsigned(last)));
+    // An entry that is missing is still one of the log, though its row may be gone.
+    let number = books::number(transaction, author)?;
+    let missing = number.map(|number| missing::last_entry(transaction, number)).transpose()?.flatten();
+    Ok(stored.max(missing))
 }
 
-fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> rusqlite::Result<i64> {
+fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> Result<i64, Fault> {
     let (account, signature) = (book.account.to_bytes(), book.signature.map(|signature| signature.0));
-    let mut update = transaction.prepare_cached(
-        "UPDATE authors SET hash = ?2, signature = ?3, account = ?4 WHERE id = ?1 RETURNING number",
-    )?;
+    // What is not written anew must be what it was: a new seal over a damaged name would make it good.
+    let sql = format!(
+        "UPDATE authors SET hash = ?2, signature = ?3, account = ?4, \
+         seal = seal_of('authors', number, id, name, hardware, arch, ?2, ?3, ?4, known_since) \
+         WHERE id = ?1 AND {} RETURNING number",
+        seal::whole("authors", seal::AUTHORS)
+    );
+    let mut update = transaction.prepare_cached(&sql)?;
     let known = update
         .query_row(params![id.as_bytes(), book.hash.0, signature, account], |row| row.get(0))
         .optional()?;
     if let Some(number) = known {
         return Ok(number);
     }
+    if books::number(transaction, id)?.is_some() {
+        return Err(Fault::Damaged(format!("the row of {id}")));
+    }
     let mut insert = transaction.prepare_cached(
         "INSERT INTO authors (id, name, hardware, arch, hash, signature, account, known_since) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    insert.insert(params![
+    let number = insert.insert(params![
         id.as_bytes(),
         book.name.as_str(),
         book.hardware.number(),
@@ -111,7 +136,25 @@ fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> r
         signature,
         account,
         signed(book.known_since.0),
-    ])
+    ])?;
+    // The row's number is part of what is sealed, and known only now.
+    let sql = sealing("authors", seal::AUTHORS);
+    transaction.prepare_cached(&sql)?.execute([number])?;
+    Ok(number)
+}
+
+/// The statement that seals the row with that number.
+fn sealing(table: &str, seal: &str) -> String {
+    format!("UPDATE {table} SET seal = {seal} WHERE number = ?1")
+}
+
+/// Keeps entries; says whether a content of them is missing, because a peer had let go of it.
+/// What came of entries that were put.
+#[derive(Default)]
+struct Put {
+    corpus: corpus::Change,
+    /// Whether contents are missing.
+    missing: bool,
 }
 
 fn put_entries(
@@ -119,12 +162,13 @@ fn put_entries(
     author: i64,
     entries: &[Judged],
     book: &AuthorBook,
-) -> rusqlite::Result<corpus::Change> {
-    let mut corpus = corpus::Change::default();
+) -> rusqlite::Result<Put> {
+    let mut put = Put::default();
     let mut put_entry = transaction.prepare_cached(
         "INSERT INTO entries (author, seq, hash, header, signature, time_ms, received_ms, \
-         verdict, session, mode, coherence_ppm, weight_ppm, delta_uatp) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         verdict, session, mode, coherence_ppm, weight_ppm, delta_uatp, seal) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+         seal_of('entries', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13))",
     )?;
     for judged in entries {
         let entry = &judged.entry;
@@ -149,10 +193,13 @@ fn put_entries(
         ])?;
         if let Some(content) = entry.content() {
             let accepted = thought.is_some_and(|thought| matches!(thought.verdict, Verdict::Accepted { .. }));
-            corpus = corpus.and(corpus::put(transaction, author, seq, content, accepted)?);
+            put.corpus = put.corpus.and(corpus::put(transaction, author, seq, content, accepted)?);
+        } else if thought.is_some() {
+            put.missing = true;
+            missing::add(transaction, author, entry.seq(), What::Content)?;
         }
     }
-    Ok(corpus)
+    Ok(put)
 }
 
 fn put_submission(transaction: &Transaction<'_>, key: &str, recorded: &Recorded) -> rusqlite::Result<()> {
@@ -162,7 +209,7 @@ fn put_submission(transaction: &Transaction<'_>, key: &str, recorded: &Recorded)
          (key, seq, verdict, coherence_ppm, delta_uatp, balance_uatp, trust_ppm) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    put.execute(params![
+    let number = put.insert(params![
         key,
         signed(recorded.seq.0),
         verdict_name(verdict),
@@ -171,7 +218,8 @@ fn put_submission(transaction: &Transaction<'_>, key: &str, recorded: &Recorded)
         recorded.balance.0,
         recorded.trust.0,
     ])?;
-    Ok(())
+    let sql = sealing("submissions", seal::SUBMISSIONS);
+    transaction.prepare_cached(&sql)?.execute([number]).map(drop)
 }
 
 fn forget_old_submissions(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -185,7 +233,8 @@ fn forget_old_submissions(transaction: &Transaction<'_>) -> rusqlite::Result<()>
 fn put_peer(transaction: &Transaction<'_>, id: NodeId, peer: &KnownPeer) -> rusqlite::Result<()> {
     let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
     let mut put = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO peers (id, name, addresses, seen_ms) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT OR REPLACE INTO peers (id, name, addresses, seen_ms, seal) \
+         VALUES (?1, ?2, ?3, ?4, seal_of('peers', ?1, ?2, ?3, ?4))",
     )?;
     put.execute(params![id.as_bytes(), peer.name.as_str(), addresses.join(" "), signed(peer.seen.0)])?;
     Ok(())
