@@ -17,6 +17,8 @@ use super::{
 const KILLS: u64 = 12;
 const KILLS_PER_FEDERATION: usize = 20;
 const NAMES: [&str; 3] = ["legion", "thor", "sprout"];
+/// Who has not caught up by then says how far it is.
+const SLOW: Duration = Duration::from_secs(1);
 /// At each node.
 const SUBMITTERS: usize = 2;
 
@@ -97,6 +99,7 @@ fn each(nodes: &mut [Node], which: &[usize], act: impl Fn(&mut Node)) {
 /// Waits until every node has computed the same of everyone, which nobody contradicts; and audits each.
 pub(crate) fn agree(nodes: &[Node], witness: &mut Witness) {
     let begun = Instant::now();
+    let mut slow = false;
     loop {
         let lists: Vec<Value> = nodes.iter().map(|node| node.ask("/v1/authors").unwrap()).collect();
         for (node, list) in nodes.iter().zip(&lists) {
@@ -107,7 +110,15 @@ pub(crate) fn agree(nodes: &[Node], witness: &mut Witness) {
             break;
         }
         assert!(begun.elapsed() < PATIENCE, "they do not agree: {books:#?}\n{}", nodes[0].log());
+        if !slow && begun.elapsed() > SLOW {
+            slow = true;
+            let told = |(node, list): (&Node, &Value)| println!("  slow: {} knows {}", node.name, ends(list));
+            nodes.iter().zip(&lists).for_each(told);
+        }
         thread::sleep(Duration::from_millis(10));
+    }
+    if slow {
+        println!("  slow: they agree after {:?}", begun.elapsed());
     }
     for node in nodes {
         let alerts = node.ask("/v1/alerts").unwrap();
@@ -118,6 +129,12 @@ pub(crate) fn agree(nodes: &[Node], witness: &mut Witness) {
         }
         node.audit();
     }
+}
+
+/// Where each log ends, in a few words.
+fn ends(list: &Value) -> String {
+    let end = |author: &Value| format!("{} {} {}; ", author["name"], author["seq"], author["state"]);
+    list["authors"].as_array().unwrap().iter().map(end).collect()
 }
 
 /// What nodes must agree about.
