@@ -7,7 +7,8 @@ use std::{
 };
 
 use cogmesh::{
-    log::{Entry, NodeId},
+    ledger::types::Seq,
+    log::{Entry, Hash, NodeId},
     node::identity_file,
     store::{SqliteStore, Store, StoreOptions},
 };
@@ -93,7 +94,7 @@ fn stored_logs(dir: &Path) -> Option<(NodeId, BTreeMap<NodeId, StoredLog>)> {
     let store = SqliteStore::open(&copy.path().join("store.db"), options).unwrap();
     let books = store.load().unwrap();
     let logs = books.authors.iter().map(|(author, book)| {
-        let log = stored_log(&store, *author);
+        let log = stored_log(&store, *author).unwrap();
         let last = log.last().map(|last| (last.seq(), last.hash()));
         assert_eq!(last, Some((book.seq(), book.hash)), "the book of {author} is not the one after its log");
         (*author, log)
@@ -101,19 +102,22 @@ fn stored_logs(dir: &Path) -> Option<(NodeId, BTreeMap<NodeId, StoredLog>)> {
     Some((own, logs.collect()))
 }
 
-/// One author's log from its store, whole and chained.
-pub(crate) fn stored_log(store: &dyn Store, author: NodeId) -> StoredLog {
+/// One author's log from its store, whole and chained; or what is wrong with it.
+pub(crate) fn stored_log(store: &dyn Store, author: NodeId) -> Result<StoredLog, String> {
     let mut log: StoredLog = vec![];
     loop {
-        let from = log.last().map_or(cogmesh::ledger::types::Seq::GENESIS, |last| last.seq().next());
-        let stored = store.entries(author, from, READ_BYTES_MAX).unwrap();
+        let from = log.last().map_or(Seq::GENESIS, |last| last.seq().next());
+        let stored = store.entries(author, from, READ_BYTES_MAX).map_err(|error| error.to_string())?;
         if stored.is_empty() {
-            return log;
+            return Ok(log);
         }
         for entry in stored {
-            let entry = Entry::parse(&federation(), entry.header, entry.content).unwrap();
-            let prev = log.last().map_or(cogmesh::log::Hash::ZERO, Entry::hash);
-            assert_eq!((entry.seq().0, entry.header().prev), (log.len() as u64, prev), "of {author}");
+            let entry = Entry::parse(&federation(), entry.header, entry.content);
+            let entry = entry.map_err(|error| format!("after {} entries of {author}: {error}", log.len()))?;
+            let prev = log.last().map_or(Hash::ZERO, Entry::hash);
+            if (entry.seq(), entry.header().prev) != (Seq(log.len() as u64), prev) {
+                return Err(format!("entry {} of {author} does not follow", log.len()));
+            }
             log.push(entry);
         }
     }

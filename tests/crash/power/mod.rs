@@ -70,7 +70,7 @@ impl Recorded {
     /// What came of it, once the node has ended.
     fn run(&self, durability: Durability, acked: &[Acked]) -> Run {
         let own = self.id();
-        let log = stored_log(&open(&self.dir, own), own);
+        let log = stored_log(&open(&self.dir, own), own).unwrap();
         let acknowledged = acked.iter().map(|acked| acked.seq).collect();
         Run { trace: Trace::read(&self.trace), durability, own, log, after: After::Nothing, acknowledged }
     }
@@ -139,12 +139,25 @@ fn a_power_cut_at_any_write_loses_nothing_that_was_acknowledged() {
         "full: {acknowledged} acknowledged, {checkpoints} checkpoints, {found:?}, in {:?}",
         begun.elapsed()
     );
-    assert_eq!(found.lossy, 0);
+    assert_eq!((found.lossy, found.damaged), (0, 0), "{found:?}");
     assert!(checkpoints > 8, "{checkpoints}");
     assert!(found.states > 5_000, "{found:?}");
+    // A survey that finds nothing must be one that would have: of a disk that says it has synced and has not, it finds both.
+    let liar = survey(&on_a_disk_that_lies(run), 1);
+    println!("on a disk that lies: {liar:?}, in {:?}", begun.elapsed());
+    assert!(liar.lossy > 0 && liar.damaged > 0, "{liar:?}");
 }
 
-/// The losses also prove that the survey finds what there is to be found.
+/// What the same run would have left on a disk that syncs nothing more once the first answer was given.
+fn on_a_disk_that_lies(mut run: Run) -> Run {
+    let mut answered = false;
+    run.trace.happened.retain(|happened| {
+        answered |= matches!(happened, Happened::Acknowledged);
+        !answered || !matches!(happened, Happened::Synced { .. } | Happened::NamesSynced)
+    });
+    run
+}
+
 #[test]
 fn without_syncs_a_power_cut_loses_the_end_of_the_log_which_a_peer_gives_back() {
     let help = String::from_utf8(cogmesh(&["start", "--help"]).output().unwrap().stdout).unwrap();
@@ -161,7 +174,7 @@ fn without_syncs_a_power_cut_loses_the_end_of_the_log_which_a_peer_gives_back() 
     let seed = number("COGMESH_CRASH_SEED").unwrap_or(1);
     let found = survey(&run, seed);
     println!("normal: {} acknowledged, {found:?}, in {:?}", run.acknowledged.len(), begun.elapsed());
-    assert!(found.lossy > 0, "{found:?}");
+    assert!(found.lossy > 0 && found.damaged == 0, "{found:?}");
     let mut dice = Dice(seed);
     let mut sample = vec![];
     let some = found.states as u64 / RECOVERIES;
@@ -252,7 +265,9 @@ fn a_sync_that_fails_ends_the_node_which_tries_no_second_time_and_loses_nothing(
         let (first, after) = run.trace.happened[failed..].split_first().unwrap();
         let quiet = matches!(first, Happened::NameSyncFailed) || after.iter().all(kind);
         assert!(quiet, "{failing}, then {after:?}");
-        println!("{failing}: {:?}", survey(&run, 1));
+        let found = survey(&run, 1);
+        println!("{failing}: {found:?}");
+        assert_eq!((found.lossy, found.damaged), (0, 0), "{failing}: {found:?}");
     }
 }
 

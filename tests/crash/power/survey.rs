@@ -69,6 +69,10 @@ pub(crate) struct Found {
     pub(crate) lossy: usize,
     /// The most acknowledged thoughts that are missing in one.
     pub(crate) lost_max: usize,
+    /// Those in which something is damaged.
+    pub(crate) damaged: usize,
+    pub(crate) first_loss: Option<String>,
+    pub(crate) first_damage: Option<String>,
 }
 
 /// One state of the disk, and how many answers had been given by then.
@@ -115,8 +119,18 @@ fn work(run: &Run, states: &Mutex<Receiver<State>>, found: &Mutex<Found>) {
         let lost = lost(run, &state, dir.path());
         let mut found = found.lock().unwrap();
         found.looked_at += 1;
-        found.lossy += usize::from(lost > 0);
-        found.lost_max = found.lost_max.max(lost);
+        match lost {
+            Ok(0) => {}
+            Ok(lost) => {
+                found.lossy += 1;
+                found.lost_max = found.lost_max.max(lost);
+                found.first_loss.get_or_insert_with(|| format!("{}: {lost} thoughts", state.what));
+            }
+            Err(why) => {
+                found.damaged += 1;
+                found.first_damage.get_or_insert_with(|| format!("{}: {why}", state.what));
+            }
+        }
     }
 }
 
@@ -177,46 +191,37 @@ pub(crate) fn materialise(image: &Image, dir: &Path) {
     }
 }
 
-/// How many acknowledged thoughts are missing in that state. Whatever is missing, nothing is damaged.
-fn lost(run: &Run, state: &State, dir: &Path) -> usize {
+/// How many acknowledged thoughts are missing in that state; or what is damaged, whatever is missing.
+fn lost(run: &Run, state: &State, dir: &Path) -> Result<usize, String> {
     materialise(&state.image, dir);
-    let what = &state.what;
-    let promised = &run.acknowledged[..state.acknowledged];
     // A key that was not yet synced is made anew, and nothing had been promised with it.
-    let identity = identity_file::load_or_create(dir).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let options = StoreOptions {
-        durability: run.durability,
-        ..StoreOptions::new(federation(), identity.node_id(), policy())
-    };
-    let store =
-        SqliteStore::open(&dir.join("store.db"), options).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let books = store.load().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let log = stored_log(&store, run.own);
-    assert!(log.len() <= run.log.len() || run.after == After::Anything, "{what}: longer than it ever was");
+    let identity = identity_file::load_or_create(dir).map_err(|error| error.to_string())?;
+    let options = StoreOptions::new(federation(), identity.node_id(), policy());
+    let options = StoreOptions { durability: run.durability, ..options };
+    let store = SqliteStore::open(&dir.join("store.db"), options).map_err(|error| error.to_string())?;
+    let books = store.load().map_err(|error| error.to_string())?;
+    let log = stored_log(&store, run.own)?;
     let same = log.iter().zip(&run.log).all(|(found, written)| {
         found.header_bytes() == written.header_bytes() && found.content() == written.content()
     });
-    assert!(same, "{what}: it holds what was never written");
+    let longer = log.len() > run.log.len() && run.after == After::Nothing;
     let book = books.authors.get(&run.own).map(|book| (book.seq(), book.hash));
-    assert_eq!(book, log.last().map(|last| (last.seq(), last.hash())), "{what}: book and log");
-    let thoughts = log.len().saturating_sub(1);
     let keys: Vec<Seq> = books.submissions.iter().map(|(_, recorded)| recorded.seq).collect();
-    assert!(
-        keys.len() == thoughts && keys.iter().all(|seq| seq.0 < log.len() as u64),
-        "{what}: keys and log"
-    );
-    assert_whole(dir, what);
-    let lost = promised.iter().filter(|seq| **seq >= log.len() as u64).count();
-    assert!(
-        lost == 0 || run.durability == Durability::Normal,
-        "{what}: {lost} acknowledged thoughts are lost"
-    );
-    lost
+    let known = keys.iter().all(|seq| seq.0 < log.len() as u64);
+    let wrong = [
+        (!same || longer, "it holds what was never written"),
+        (book != log.last().map(|last| (last.seq(), last.hash())), "the book is not the one after the log"),
+        (!known || keys.len() != log.len().saturating_sub(1), "the keys are not those of the log"),
+        (integrity(dir).as_deref() != Ok("ok"), "the database contradicts itself"),
+    ];
+    if let Some((_, what)) = wrong.iter().find(|(is_so, _)| *is_so) {
+        return Err((*what).to_owned());
+    }
+    Ok(run.acknowledged[..state.acknowledged].iter().filter(|seq| **seq >= log.len() as u64).count())
 }
 
 /// The database's own opinion.
-fn assert_whole(dir: &Path, what: &str) {
-    let database = rusqlite::Connection::open(dir.join("store.db")).unwrap();
-    let says: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(says, "ok", "{what}");
+fn integrity(dir: &Path) -> rusqlite::Result<String> {
+    let database = rusqlite::Connection::open(dir.join("store.db"))?;
+    database.query_row("PRAGMA integrity_check", [], |row| row.get(0))
 }
