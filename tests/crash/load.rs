@@ -40,7 +40,7 @@ struct Shared {
     resting: AtomicUsize,
     acked: Mutex<Vec<Acked>>,
     /// Why somebody asks again, for whoever wonders why nothing goes on.
-    last_refusal: Mutex<String>,
+    last_refusal: Mutex<Option<(Instant, String)>>,
     tell: Option<Tell>,
 }
 
@@ -73,7 +73,8 @@ impl Load {
         let begun = Instant::now();
         while self.shared.resting.load(Ordering::SeqCst) < self.threads.len() {
             let patient = begun.elapsed() < PATIENCE;
-            assert!(patient, "no answer: {}", self.shared.last_refusal.lock().unwrap());
+            let last = self.shared.last_refusal.lock().unwrap().clone();
+            assert!(patient, "no answer; the last refusal: {:?}", last.map(|(at, why)| (at.elapsed(), why)));
             assert!(!self.threads.iter().any(JoinHandle::is_finished), "a submitter has failed");
             thread::sleep(Duration::from_millis(1));
         }
@@ -109,7 +110,7 @@ impl Drop for Load {
 
 impl Shared {
     fn refused(&self, why: &str) {
-        why.clone_into(&mut self.last_refusal.lock().unwrap());
+        *self.last_refusal.lock().unwrap() = Some((Instant::now(), why.to_owned()));
     }
 }
 

@@ -163,7 +163,9 @@ impl Drop for Node {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" INFO thought ")).collect();
-            println!("{} logged last:\n{}", self.name, lines[lines.len().saturating_sub(60)..].join("\n"));
+            let ended = self.child.as_mut().map(Child::try_wait);
+            let last = lines[lines.len().saturating_sub(60)..].join("\n");
+            println!("{}, which has ended with {ended:?}, logged last:\n{last}", self.name);
         }
         if let Some(child) = &mut self.child {
             // It may have ended already.
