@@ -5,8 +5,16 @@ use std::{collections::BTreeSet, fs, os::unix::process::ExitStatusExt, path::Pat
 use super::{kills::agree, load::Load, nodes::Node, witness::Witness};
 
 /// Every fail point of the program, in the order in which a thought meets them.
-const STEPS: [&str; 7] =
-    ["commit.begun", "commit.written", "commit.done", "stored.told", "signed", "published", "answered"];
+const STEPS: [&str; 8] = [
+    "commit.begun",
+    "commit.written",
+    "commit.done",
+    "mark.written",
+    "stored.told",
+    "signed",
+    "published",
+    "answered",
+];
 /// What a process dies of at a fail point (SIGABRT).
 const ABORTED: i32 = 6;
 /// At which time a step ends the process: the first are the genesis entry and peers.
