@@ -47,23 +47,24 @@ const EVERY_MS: u64 = 10_000;
 const SPAM_EVERY: u64 = 500;
 const CONTENTS: usize = 32_768;
 const VOCABULARY: u64 = 20_000;
-const STARTS: usize = 51;
+const STARTS: usize = 101;
 const RATIO_MAX: f64 = 1.5;
 const KEEP_ALL: CorpusBounds = CorpusBounds { thoughts_max: u64::MAX, bytes_max: u64::MAX };
 
 fn main() -> ExitCode {
     let typed: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let sizes = if typed.is_empty() { SIZES.to_vec() } else { typed };
-    let mut starts = vec![];
+    let all = Bench::build(*sizes.last().unwrap(), KEEP_ALL);
+    all.searches();
+    drop(all);
+    let mut benches = vec![];
     for size in &sizes {
         let bench = Bench::build(*size, CorpusBounds::default());
-        starts.push(bench.starts());
         bench.searches();
         bench.audits();
+        benches.push(bench);
     }
-    let bench = Bench::build(*sizes.last().unwrap(), KEEP_ALL);
-    bench.starts();
-    bench.searches();
+    let starts = starts(&benches);
     let ratio = starts[starts.len() - 1].as_secs_f64() / starts[0].as_secs_f64();
     let held = ratio <= RATIO_MAX;
     let said = if held { "held" } else { "missed" };
@@ -140,23 +141,24 @@ impl Bench {
         SqliteStore::open(&self.path(), self.options.clone()).unwrap()
     }
 
-    /// As a node does when it starts: the store is opened and the books are loaded.
-    fn starts(&self) -> Duration {
-        let start = || {
+    /// As a node does when it starts: the store is opened and the books are loaded. To close it is no part of that.
+    fn start(&self) -> Duration {
+        let (took, (_store, books)) = timed(|| {
             let store = self.open();
-            assert_eq!(store.load().unwrap().authors.len(), usize::from(AUTHORS));
-            // To close it is not part of a start.
-            store
-        };
-        let mut took = (0..STARTS).map(|_| timed(start).0).collect::<Vec<_>>();
-        took.sort();
-        let median = at(&took, 50);
-        self.tell("start-up", took);
-        median
+            let books = store.load().unwrap();
+            (store, books)
+        });
+        assert_eq!(books.authors.len(), usize::from(AUTHORS));
+        took
     }
 
     fn searches(&self) {
         let store = self.open();
+        for limit in [100, 10_000] {
+            let query = ThoughtQuery { limit, ..ThoughtQuery::default() };
+            let took = (0..10).map(|_| taken(|| drop(store.thoughts(&query).unwrap()))).collect();
+            self.tell(&format!("the newest {limit}"), took);
+        }
         for (kind, searches) in searches() {
             let mut found = 0;
             let took: Vec<Duration> = searches
@@ -196,6 +198,25 @@ impl Bench {
     fn say(&self, what: &str) {
         say(&format!("{}: {what}", self.name));
     }
+}
+
+/// The median of each. They take turns, so that what else the machine does is the same for all.
+fn starts(benches: &[Bench]) -> Vec<Duration> {
+    let mut took = vec![vec![]; benches.len()];
+    for _ in 0..STARTS {
+        for (bench, took) in benches.iter().zip(&mut took) {
+            took.push(bench.start());
+        }
+    }
+    let medians = took.iter_mut().map(|took| {
+        took.sort();
+        at(took, 50)
+    });
+    let medians = medians.collect();
+    for (bench, took) in benches.iter().zip(took) {
+        bench.tell("start-up", took);
+    }
+    medians
 }
 
 /// Writes one author's log.

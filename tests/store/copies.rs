@@ -65,8 +65,11 @@ fn a_backup_under_load_ends_and_is_of_one_moment() {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                store.commit(&[author.next("busy"), Record::NewestTime(author.time())]).unwrap();
+            for number in 41.. {
+                store.commit(&[author.next(&good(number)), Record::NewestTime(author.time())]).unwrap();
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
             }
         });
         for number in 0..5 {

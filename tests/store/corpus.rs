@@ -192,3 +192,30 @@ fn the_totals_are_right_after_a_restart_and_are_counted_again_where_they_are_los
     let words = ThoughtQuery { search: Some("observation".parse().unwrap()), ..ThoughtQuery::default() };
     assert_eq!(seqs(&store, &words), kept(&store), "and so is the index");
 }
+
+#[test]
+fn common_words_are_found_as_well_as_rare_ones_however_the_store_looks_for_them() {
+    let mut authors: Vec<Author> = (1..=3).map(Author::new).collect();
+    let mut records: Vec<Record> = authors.iter_mut().map(|author| author.next("")).collect();
+    for number in 0..60 {
+        records.extend(authors.iter_mut().map(|author| author.next(&good(number))));
+    }
+    let found = Mutex::new(vec![]);
+    each_store(|store| {
+        store.commit(&records).unwrap();
+        for (words, limit) in
+            [("evidence", 7), ("evidence", 10_000), ("tagbc latency", 7), ("tagbc", 2), ("absent", 7)]
+        {
+            let query =
+                ThoughtQuery { search: Some(words.parse().unwrap()), limit, ..ThoughtQuery::default() };
+            let rows = store.thoughts(&query).unwrap();
+            assert!(rows.iter().all(|row| row.content.contains(words.split(' ').next().unwrap())));
+            assert!(rows.is_sorted_by_key(|row| (row.time, row.author, row.seq)));
+            found.lock().unwrap().push(rows);
+        }
+    });
+    let found = found.into_inner().unwrap();
+    let (memory, sqlite) = found.split_at(found.len() / 2);
+    assert_eq!(memory, sqlite);
+    assert_eq!(sqlite.iter().map(Vec::len).collect::<Vec<_>>(), [7, 180, 3, 2, 0]);
+}
