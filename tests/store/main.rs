@@ -9,6 +9,7 @@
 )]
 
 mod bounds;
+mod damage;
 mod flips;
 mod migration;
 mod refusals;

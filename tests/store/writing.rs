@@ -95,7 +95,11 @@ fn the_queue_takes_no_more_than_its_bytes_and_gives_the_rest_back() {
             let entries = vec![entries[0].clone(); (17 << 20) / entries[0].entry.byte_len()];
             Record::Entries { author, entries, book }
         }
-        _ => unreachable!(),
+        Record::Submission { .. }
+        | Record::Peer { .. }
+        | Record::NewestTime(_)
+        | Record::Mended { .. }
+        | Record::Recovered => unreachable!(),
     };
     long(0);
     let group = vec![long(1)];
