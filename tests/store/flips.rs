@@ -315,10 +315,8 @@ fn differs_only_in_what_is_local(healed: &Dump, original: &Dump, context: &str) 
         match *table {
             // A time of our own that is lost becomes that of our last entry.
             "meta" => {
-                assert!(
-                    new.iter().all(|row| row[0] == bytes_of(ValueRef::Text(b"newest_time"))),
-                    "{context}: {new:?}"
-                )
+                let key = bytes_of(ValueRef::Text(b"newest_time"));
+                assert!(new.iter().all(|row| row[0] == key), "{context}: {new:?}");
             }
             "peers" | "submissions" => assert!(new.is_empty(), "{context}: {new:?}"),
             "entries" => {
