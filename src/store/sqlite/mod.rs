@@ -25,7 +25,10 @@ use std::{
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rusqlite::{Connection, OpenFlags};
@@ -55,6 +58,7 @@ pub struct SqliteStore {
     // Before the writer, so that it closes last: a connection that only reads can't fold the write-ahead log back.
     readers: Mutex<Vec<Connection>>,
     writer: Mutex<Connection>,
+    was_mended: AtomicBool,
 }
 
 impl SqliteStore {
@@ -67,25 +71,49 @@ impl SqliteStore {
         make_private(path).map_err(cannot)?;
         let writer = open_writer(path, &options).map_err(|fault| fault.about(path))?;
         keep_private(path).map_err(cannot)?;
-        Ok(Self { path: path.to_owned(), options, readers: Mutex::default(), writer: Mutex::new(writer) })
+        Ok(Self {
+            path: path.to_owned(),
+            options,
+            readers: Mutex::default(),
+            writer: Mutex::new(writer),
+            was_mended: AtomicBool::new(false),
+        })
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a read gives; where the books are damaged, after they were healed.
-    fn healed<T>(&self, read: impl Fn() -> Result<T, Fault>) -> Result<T, StoreError> {
+    /// What a read gives; where what it reads is damaged, after that was healed: the books first, then the whole file.
+    fn healed<T>(&self, read: impl Fn(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let read = || self.try_read(&read);
         let result = read().or_else(|fault| {
             if !fault.is_damage() {
                 return Err(fault);
             }
-            tracing::warn!(?fault, "the store is damaged");
-            heal::books(&mut self.writer(), &self.options)?;
+            tracing::warn!(%fault, "the store is damaged");
+            let healed = heal::books(&mut self.writer(), &self.options);
+            healed.map_err(Fault::in_repair).and_then(|()| read())
+        });
+        let result = result.or_else(|fault| {
+            if !fault.is_damage() {
+                return Err(fault);
+            }
+            self.mend_all()?;
             // What could not be put right is refused now.
             read()
         });
         result.map_err(|fault| fault.about(&self.path))
+    }
+
+    /// Mends the whole file; once while it is open, because what was not mended then will not be the next time.
+    fn mend_all(&self) -> Result<(), Fault> {
+        if self.was_mended.swap(true, Ordering::AcqRel) {
+            return Err(Fault::Damaged("it can't be mended".to_owned()));
+        }
+        let mut writer = self.writer();
+        let mended = check::mend_all(&mut writer, &self.options);
+        mended.and_then(|()| heal::books(&mut writer, &self.options)).map_err(Fault::in_repair)
     }
 
     /// Lists what a read found damaged.
@@ -144,8 +172,7 @@ fn open_reader(path: &Path) -> Result<Connection, Fault> {
 
 impl Store for SqliteStore {
     fn load(&self) -> Result<Books, StoreError> {
-        let load = || self.try_read(|connection| books::load(connection, &self.options.policy));
-        self.healed(load)
+        self.healed(|connection| books::load(connection, &self.options.policy))
     }
 
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
@@ -155,7 +182,7 @@ impl Store for SqliteStore {
 
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
         let served =
-            self.read(|connection| reader::entries(connection, &self.options, author, from, bytes_max))?;
+            self.healed(|connection| reader::entries(connection, &self.options, author, from, bytes_max))?;
         self.quarantine(author, &served.damaged)?;
         if served.is_first_damaged {
             return Err(StoreError::DamagedEntry { author, seq: from });
@@ -165,7 +192,7 @@ impl Store for SqliteStore {
 
     fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError> {
         let federation = &self.options.federation;
-        let found = self.read(|connection| reader::thoughts(connection, federation, query))?;
+        let found = self.healed(|connection| reader::thoughts(connection, federation, query))?;
         for (author, seq) in found.damaged {
             self.quarantine(author, &[seq])?;
         }
@@ -181,18 +208,16 @@ impl Store for SqliteStore {
     }
 
     fn scrub(&self, from: Option<(NodeId, Seq)>, rows: usize) -> Result<Scrubbed, StoreError> {
-        let look = || self.try_read(|connection| scrub::look(connection, &self.options, from, rows));
-        let looked = self.healed(look)?;
+        let looked = self.healed(|connection| scrub::look(connection, &self.options, from, rows))?;
         if !looked.authors.is_empty() {
             let mended = scrub::mend(&mut self.writer(), &self.options, &looked.authors);
-            mended.map_err(|fault| fault.about(&self.path))?;
+            mended.map_err(|fault| fault.in_repair().about(&self.path))?;
         }
         if looked.scrubbed.next.is_none() {
-            let whole = self.read(|connection| check::faults(connection, None))?;
-            if !whole.is_empty() {
-                tracing::warn!(faults = ?whole, "the store's file contradicts itself");
-                let mended = check::mend_all(&mut self.writer(), &self.options);
-                mended.map_err(|fault| fault.about(&self.path))?;
+            let faults = self.read(|connection| check::faults(connection, None))?;
+            if !faults.is_empty() {
+                tracing::warn!(?faults, "the store's file contradicts itself");
+                self.mend_all().map_err(|fault| fault.about(&self.path))?;
             }
         }
         Ok(looked.scrubbed)
