@@ -39,6 +39,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("if_addrs", &["src/net/"]),
     ("socket2", &["src/net/", "src/api/socket.rs"]),
     ("rusqlite", &["src/store/sqlite/"]),
+    ("rayon", &["src/store/sqlite/"]),
     ("axum", &["src/api/"]),
     ("clap", &["src/cli/"]),
 ];

@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, env, path::PathBuf, thread};
 
 use cogmesh::{
     log::Head,
-    store::{AuditReport, audit},
+    store::{AuditReport, Durability, audit},
 };
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{RngCore, SeedableRng},
 };
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, types::ValueRef};
 
 use super::*;
 
@@ -35,8 +35,13 @@ const TABLES: [(&str, &str); 7] = [
     ("peers", "id, name, addresses, seen_ms, seal"),
 ];
 
-/// Every row of every table, as text.
-type Dump = BTreeMap<&'static str, BTreeSet<String>>;
+/// Columns of an entry that are the same on every node; those after them are this node's own.
+const ENTRY_COLUMNS_SHARED: usize = 11;
+
+/// A row: of each column its kind and bytes.
+type Row = Vec<Vec<u8>>;
+/// Every row of every table.
+type Dump = BTreeMap<&'static str, BTreeSet<Row>>;
 
 struct Original {
     bytes: Vec<u8>,
@@ -51,7 +56,9 @@ fn policy() -> Policy {
 }
 
 fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open(path, StoreOptions::new(FEDERATION, Author::new(1).id, policy()))
+    // Nothing here is about power cuts, and a sync takes longer than all the rest.
+    let options = StoreOptions::new(FEDERATION, Author::new(1).id, policy());
+    SqliteStore::open(path, StoreOptions { durability: Durability::Normal, ..options })
 }
 
 /// A few entries of an author as one record, signed where they are not our own. A quarter of one author's contents never came.
@@ -65,7 +72,7 @@ fn batch(author: &mut Author, seed: u8, entries: u32) -> Record {
         };
         all.extend(entries);
     }
-    if seed == 3 && all[0].entry.seq() > Seq(60) {
+    if seed == 3 && all[0].entry.seq() > Seq(35) {
         for judged in &mut all {
             judged.entry = Entry::parse(&FEDERATION, judged.entry.header_bytes().clone(), None).unwrap();
         }
@@ -79,7 +86,7 @@ fn batch(author: &mut Author, seed: u8, entries: u32) -> Record {
 fn records() -> Vec<Record> {
     let mut authors: Vec<(u8, Author)> = (1..=4).map(|seed| (seed, Author::new(seed))).collect();
     let mut records = vec![Record::NewestTime(Millis(START))];
-    for round in 0..15_u32 {
+    for round in 0..10_u32 {
         for (seed, author) in &mut authors {
             records.push(batch(author, *seed, 1 + (round + u32::from(*seed)) % 9));
         }
@@ -140,16 +147,25 @@ fn dump(path: &Path) -> rusqlite::Result<Dump> {
         let mut select = connection.prepare(&format!("SELECT {columns} FROM {table} NOT INDEXED"))?;
         let width = select.column_count();
         let mut rows = select.query([])?;
-        let mut texts = BTreeSet::new();
+        let mut found = BTreeSet::new();
         while let Some(row) = rows.next()? {
-            let values: Vec<String> = (0..width)
-                .map(|index| row.get_ref(index).map(|value| format!("{value:?}")))
-                .collect::<Result<_, _>>()?;
-            texts.insert(values.join(" | "));
+            let columns: Result<Row, _> = (0..width).map(|index| row.get_ref(index).map(bytes_of)).collect();
+            found.insert(columns?);
         }
-        dump.insert(table, texts);
+        dump.insert(table, found);
     }
     Ok(dump)
+}
+
+fn bytes_of(value: ValueRef<'_>) -> Vec<u8> {
+    let (kind, bytes): (u8, &[u8]) = match value {
+        ValueRef::Null => (0, &[]),
+        ValueRef::Integer(number) => (1, &number.to_be_bytes()),
+        ValueRef::Real(number) => (2, &number.to_be_bytes()),
+        ValueRef::Text(text) => (3, text),
+        ValueRef::Blob(blob) => (4, blob),
+    };
+    [&[kind], bytes].concat()
 }
 
 /// What became of one flip.
@@ -277,27 +293,34 @@ fn scrub(store: &SqliteStore) -> bool {
 /// What a peer does that has everything: gives all entries again.
 fn mend(original: &Original, path: &Path) {
     let store = open(path).unwrap();
+    let mut records = vec![];
     for (author, stored) in &original.entries {
         let parse = |stored: &StoredEntry| {
             Entry::parse(&FEDERATION, stored.header.clone(), stored.content.clone()).unwrap()
         };
         for entries in stored.chunks(50) {
             let entries = entries.iter().map(parse).collect();
-            store.commit(&[Record::Mended { author: *author, entries }]).unwrap();
+            records.push(Record::Mended { author: *author, entries });
         }
     }
+    store.commit(&records).unwrap();
     assert!(scrub(&store));
     assert_eq!(store.load().unwrap().authors, original.books.authors);
 }
 
 fn differs_only_in_what_is_local(healed: &Dump, original: &Dump, context: &str) {
     for (table, rows) in healed {
-        let lost: Vec<&String> = original[table].difference(rows).collect();
-        let new: Vec<&String> = rows.difference(&original[table]).collect();
+        let lost: Vec<&Row> = original[table].difference(rows).collect();
+        let new: Vec<&Row> = rows.difference(&original[table]).collect();
         match *table {
+            // A time of our own that is lost becomes that of our last entry.
+            "meta" => {
+                let key = bytes_of(ValueRef::Text(b"newest_time"));
+                assert!(new.iter().all(|row| row[0] == key), "{context}: {new:?}");
+            }
             "peers" | "submissions" => assert!(new.is_empty(), "{context}: {new:?}"),
             "entries" => {
-                let shared = |row: &&String| row.split(" | ").take(11).collect::<Vec<_>>().join(" | ");
+                let shared = |row: &&Row| row[..ENTRY_COLUMNS_SHARED].to_vec();
                 let (lost, new): (Vec<_>, Vec<_>) =
                     (lost.iter().map(shared).collect(), new.iter().map(shared).collect());
                 assert_eq!(lost, new, "{context}");
@@ -313,31 +336,6 @@ fn a_flipped_bit_is_never_given_out_and_is_found_and_healed() {
     let original = Original::build(dir.path());
     let flips = env::var("COGMESH_FLIPS").ok().and_then(|number| number.parse().ok()).unwrap_or(FLIPS);
     let seed = env::var("COGMESH_SEED").ok().and_then(|number| number.parse().ok()).unwrap_or(SEED);
-    if let Some(one) = env::var("COGMESH_FLIP").ok() {
-        let (at, bit) = one.split_once('.').unwrap();
-        let path = dir.path().join("one.db");
-        let (at, bit): (usize, u8) = (at.parse().unwrap(), bit.parse().unwrap());
-        let mut bytes = original.bytes.clone();
-        bytes[at] ^= 1_u8 << bit;
-        fs::write(&path, &bytes).unwrap();
-        let now = dump(&path);
-        println!("page {}, {:?} {:?}", at / 4096 + 1, &bytes[at - 10..at], &bytes[at..at + 10]);
-        match now {
-            Err(error) => println!("{error:?}"),
-            Ok(now) => {
-                for (table, rows) in &original.dump {
-                    println!(
-                        "{table}: {:?} -> {:?}",
-                        rows.difference(&now[table]).collect::<Vec<_>>(),
-                        now[table].difference(rows).collect::<Vec<_>>()
-                    );
-                }
-            }
-        }
-        println!("{:#?}", audit(&path, &|_| {}).map(|report| report.mismatches));
-        println!("{:?}", try_flip(&original, &path, at, bit));
-        return;
-    }
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let places: Vec<(usize, u8)> = (0..flips)
         .map(|_| (random.next_u64() as usize % original.bytes.len(), (random.next_u32() % 8) as u8))

@@ -11,6 +11,7 @@
 mod bounds;
 mod copies;
 mod corpus;
+mod damage;
 mod flips;
 mod migration;
 mod refusals;

@@ -136,6 +136,7 @@ fn an_account_that_is_damaged_together_with_its_log_is_refused_with_file_and_rem
         "UPDATE authors SET account = x'00'; UPDATE entries SET header = x'00' WHERE seq = 7",
         "UPDATE authors SET account = x'00'; DELETE FROM contents; DELETE FROM entries WHERE seq = 7",
         "UPDATE authors SET account = x'00'; DELETE FROM contents; DELETE FROM entries",
+        "UPDATE authors SET account = x'00', hash = x'00', seal = x'00'",
         "UPDATE meta SET value = x'0011', seal = x'00' WHERE key = 'node'",
         "UPDATE meta SET key = 'nodf', value = x'00' WHERE key = 'policy'",
         "DROP INDEX entries_by_time",

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{super::StoreOptions, contents, corpus, faults::Fault};
+use super::{super::StoreOptions, books, contents, corpus, faults::Fault, missing, repair};
 
 /// Tables that are bounded, and so can be looked through whenever a store is opened.
 const SMALL: [&str; 5] = ["meta", "authors", "peers", "submissions", "missing"];
@@ -11,7 +11,7 @@ const SMALL: [&str; 5] = ["meta", "authors", "peers", "submissions", "missing"];
 pub(super) fn small_tables(writer: &Connection) -> Result<(), Fault> {
     for table in SMALL {
         if !faults(writer, Some(table))?.is_empty() {
-            mend(writer, Some(table))?;
+            reindex(writer, table)?;
         }
     }
     Ok(())
@@ -38,22 +38,35 @@ pub(super) fn faults(connection: &Connection, table: Option<&str>) -> Result<Vec
 /// Contradictions that are told of one file: the first says that there is damage, a few more where.
 const FAULTS_MAX: usize = 20;
 
-/// Makes indexes anew, because rows have seals and indexes have none. What still contradicts itself then is refused.
-fn mend(writer: &Connection, table: Option<&str>) -> Result<(), Fault> {
+/// Makes a table's indexes anew, because rows have seals and indexes have none. What still contradicts itself then is refused.
+fn reindex(writer: &Connection, table: &str) -> Result<(), Fault> {
     tracing::warn!(table, "an index of the store is damaged; it is made anew");
-    let made = writer.execute_batch(&format!("REINDEX {}", table.unwrap_or_default()));
+    let made = writer.execute_batch(&format!("REINDEX {table}"));
     made.map_err(|error| Fault::Damaged(error.to_string()))?;
-    match faults(writer, table)?.into_iter().next() {
-        Some(fault) => Err(Fault::Damaged(fault)),
-        None => Ok(()),
-    }
+    first_is_refused(faults(writer, Some(table))?)
 }
 
-/// Makes all indexes anew, that of contents with care, in one transaction.
+fn first_is_refused(faults: Vec<String>) -> Result<(), Fault> {
+    faults.into_iter().next().map_or(Ok(()), |fault| Err(Fault::Damaged(fault)))
+}
+
+/// Mends the whole file: first its indexes, that of contents with care; where pages contradict each other still, all of it is
+/// written anew from the rows that can be read. Then every log is looked through for what was lost on the way.
 pub(super) fn mend_all(writer: &mut Connection, options: &StoreOptions) -> Result<(), Fault> {
     let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
     contents::reconcile(&transaction, options)?;
+    transaction.execute_batch("REINDEX")?;
+    transaction.commit()?;
+    if !faults(writer, None)?.is_empty() {
+        tracing::warn!("the store's file is damaged; it is written anew from what can be read of it");
+        writer.execute_batch("VACUUM")?;
+        first_is_refused(faults(writer, None)?)?;
+    }
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for number in books::numbers(&transaction)? {
+        repair::author(&transaction, options, number)?;
+    }
+    missing::forget_surplus(&transaction)?;
     corpus::index_all(&transaction)?;
-    mend(&transaction, None)?;
     Ok(transaction.commit()?)
 }

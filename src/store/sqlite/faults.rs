@@ -65,6 +65,18 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// The same, said of a repair: where that fails because rows contradict each other, it is the store that is damaged.
+    pub(super) fn in_repair(self) -> Self {
+        match self {
+            Self::Database(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                Self::Damaged(error.to_string())
+            }
+            Self::Database(_) | Self::Damaged(_) | Self::Refused(_) => self,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,6 +103,8 @@ pub(super) fn is_damage(error: &Error) -> bool {
                 | Error::IntegralValueOutOfRange(..)
                 | Error::InvalidColumnType(..)
                 | Error::Utf8Error(..)
+                // We ask for one row where one must be.
+                | Error::QueryReturnedNoRows
                 // A statement of ours that means nothing: the tables are not ours any more.
                 | Error::SqlInputError { .. }
         )

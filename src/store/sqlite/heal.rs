@@ -60,7 +60,7 @@ fn drop_stray(transaction: &Transaction<'_>, number: i64) -> Result<bool, Fault>
     Ok(!is_log)
 }
 
-/// Writes again what we know anyway. The newest time is that of our own last entry; we never wrote a later one.
+/// Puts values right whose seal says what they were, and writes again what we know anyway. The newest time is that of our own last entry; we never wrote a later one.
 fn meta_rows(transaction: &Transaction<'_>, options: &StoreOptions) -> Result<(), Fault> {
     let sql = format!("SELECT key, value, seal FROM meta WHERE NOT ({})", seal::whole("meta", seal::META));
     let mut select = transaction.prepare(&sql)?;
@@ -75,15 +75,12 @@ fn meta_rows(transaction: &Transaction<'_>, options: &StoreOptions) -> Result<()
             seal == Value::Blob(seal::of("meta", &row))
         });
         transaction.execute("DELETE FROM meta WHERE key = ?1", [&key])?;
-        match (sealed_as, key) {
-            // The key was damaged: what it was, the seal says.
-            (Some(known), _) => {
-                if let Value::Blob(value) = &value {
-                    meta::put(transaction, known, value)?;
-                }
-            }
-            (None, Value::Text(key)) => meta_row(transaction, options, &key)?,
-            (None, Value::Null | Value::Integer(_) | Value::Real(_) | Value::Blob(_)) => {
+        let mut row = [sealed_as.map_or(key, |known| Value::Text(known.to_owned())), value];
+        let is_healed = seal::unflip("meta", &mut row, &seal, &[1]);
+        match row {
+            [Value::Text(key), Value::Blob(value)] if is_healed => meta::put(transaction, &key, &value)?,
+            [Value::Text(key), _] => meta_row(transaction, options, &key)?,
+            [Value::Null | Value::Integer(_) | Value::Real(_) | Value::Blob(_), _] => {
                 return Err(Fault::Damaged("what the store says of itself".to_owned()));
             }
         }

@@ -29,7 +29,10 @@ use std::{
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
@@ -68,6 +71,7 @@ pub struct SqliteStore {
     writer: Mutex<Connection>,
     // As it was after the last commit, so that whoever asks waits for none.
     corpus: Mutex<CorpusSize>,
+    was_mended: AtomicBool,
 }
 
 impl SqliteStore {
@@ -88,6 +92,7 @@ impl SqliteStore {
             readers: Mutex::default(),
             writer: Mutex::new(writer),
             corpus: Mutex::new(corpus),
+            was_mended: AtomicBool::new(false),
         })
     }
 
@@ -95,7 +100,7 @@ impl SqliteStore {
     fn write<T>(
         &self,
         write: impl FnOnce(&mut Connection) -> Result<(T, CorpusSize), Fault>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, Fault> {
         let mut writer = self.writer();
         let written = write(&mut writer).and_then(|written| {
             // What is written stands, also where there is no room to copy it back.
@@ -105,11 +110,10 @@ impl SqliteStore {
                 Err(fault) => Err(fault),
             }
         });
-        let (written, size) = written.map_err(|fault| {
+        let (written, size) = written.inspect_err(|fault| {
             if fault.is_of_the_disk() {
                 leave_alone(&writer);
             }
-            fault.about(&self.path)
         })?;
         *self.corpus.lock().unwrap_or_else(PoisonError::into_inner) = size;
         Ok(written)
@@ -127,25 +131,44 @@ impl SqliteStore {
     }
 
     /// Runs a repair, which may have put contents back or let go of some: they are counted anew.
-    fn mend<T>(&self, mend: impl FnOnce(&mut Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
-        self.write(|writer| {
+    fn mend<T>(&self, mend: impl FnOnce(&mut Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mended = self.write(|writer| {
             let mended = mend(writer)?;
             Ok((mended, corpus::count(writer)?))
-        })
+        });
+        mended.map_err(Fault::in_repair)
     }
 
-    /// What a read gives; where the books are damaged, after they were healed.
-    fn healed<T>(&self, read: impl Fn() -> Result<T, Fault>) -> Result<T, StoreError> {
-        match read() {
-            Ok(found) => Ok(found),
-            Err(fault) if fault.is_damage() => {
-                tracing::warn!(?fault, "the store is damaged");
-                self.mend(|writer| heal::books(writer, &self.options))?;
-                // What could not be put right is refused now.
-                read().map_err(|fault| fault.about(&self.path))
+    /// What a read gives; where what it reads is damaged, after that was healed: the books first, then the whole file.
+    fn healed<T>(&self, read: impl Fn(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let read = || self.try_read(&read);
+        let result = read().or_else(|fault| {
+            if !fault.is_damage() {
+                return Err(fault);
             }
-            Err(fault) => Err(fault.about(&self.path)),
+            tracing::warn!(%fault, "the store is damaged");
+            self.mend(|writer| heal::books(writer, &self.options)).and_then(|()| read())
+        });
+        let result = result.or_else(|fault| {
+            if !fault.is_damage() {
+                return Err(fault);
+            }
+            self.mend_all()?;
+            // What could not be put right is refused now.
+            read()
+        });
+        result.map_err(|fault| fault.about(&self.path))
+    }
+
+    /// Mends the whole file; once while it is open, because what was not mended then will not be the next time.
+    fn mend_all(&self) -> Result<(), Fault> {
+        if self.was_mended.swap(true, Ordering::AcqRel) {
+            return Err(Fault::Damaged("it can't be mended".to_owned()));
         }
+        self.mend(|writer| {
+            check::mend_all(writer, &self.options)?;
+            heal::books(writer, &self.options)
+        })
     }
 
     /// Lists what a read found damaged.
@@ -153,7 +176,8 @@ impl SqliteStore {
         if damaged.is_empty() {
             return Ok(());
         }
-        self.mend(|writer| repair::quarantine(writer, &self.options, author, damaged))
+        let listed = self.mend(|writer| repair::quarantine(writer, &self.options, author, damaged));
+        listed.map_err(|fault| fault.about(&self.path))
     }
 
     /// Runs a read on a connection of its own: a short one, because a long one keeps the write-ahead log from shrinking.
@@ -213,17 +237,17 @@ fn open_reader(path: &Path) -> Result<Connection, Fault> {
 
 impl Store for SqliteStore {
     fn load(&self) -> Result<Books, StoreError> {
-        let load = || self.try_read(|connection| books::load(connection, &self.options.policy));
-        self.healed(load)
+        self.healed(|connection| books::load(connection, &self.options.policy))
     }
 
     fn commit(&self, records: &[Record]) -> Result<(), StoreError> {
-        self.write(|writer| Ok(((), writing::commit(writer, records, &self.options)?)))
+        let committed = self.write(|writer| Ok(((), writing::commit(writer, records, &self.options)?)));
+        committed.map_err(|fault| fault.about(&self.path))
     }
 
     fn entries(&self, author: NodeId, from: Seq, bytes_max: usize) -> Result<Vec<StoredEntry>, StoreError> {
         let served =
-            self.read(|connection| reader::entries(connection, &self.options, author, from, bytes_max))?;
+            self.healed(|connection| reader::entries(connection, &self.options, author, from, bytes_max))?;
         self.quarantine(author, &served.damaged)?;
         if served.is_first_damaged {
             return Err(StoreError::DamagedEntry { author, seq: from });
@@ -233,8 +257,8 @@ impl Store for SqliteStore {
 
     fn thoughts(&self, query: &ThoughtQuery) -> Result<Vec<ThoughtRow>, StoreError> {
         let federation = &self.options.federation;
-        let found =
-            self.read(|connection| thoughts::thoughts(connection, federation, query, self.corpus()))?;
+        let kept = self.corpus();
+        let found = self.healed(|connection| thoughts::thoughts(connection, federation, query, kept))?;
         for (author, seq) in found.damaged {
             self.quarantine(author, &[seq])?;
         }
@@ -250,16 +274,16 @@ impl Store for SqliteStore {
     }
 
     fn scrub(&self, from: Option<(NodeId, Seq)>, rows: usize) -> Result<Scrubbed, StoreError> {
-        let look = || self.try_read(|connection| scrub::look(connection, &self.options, from, rows));
-        let looked = self.healed(look)?;
+        let looked = self.healed(|connection| scrub::look(connection, &self.options, from, rows))?;
         if !looked.authors.is_empty() {
-            self.mend(|writer| scrub::mend(writer, &self.options, &looked.authors))?;
+            let mended = self.mend(|writer| scrub::mend(writer, &self.options, &looked.authors));
+            mended.map_err(|fault| fault.about(&self.path))?;
         }
         if looked.scrubbed.next.is_none() {
-            let whole = self.read(|connection| check::faults(connection, None))?;
-            if !whole.is_empty() {
-                tracing::warn!(faults = ?whole, "the store's file contradicts itself");
-                self.mend(|writer| check::mend_all(writer, &self.options))?;
+            let faults = self.read(|connection| check::faults(connection, None))?;
+            if !faults.is_empty() {
+                tracing::warn!(?faults, "the store's file contradicts itself");
+                self.mend_all().map_err(|fault| fault.about(&self.path))?;
             }
         }
         Ok(looked.scrubbed)
@@ -273,11 +297,13 @@ impl Store for SqliteStore {
         let surplus = pruning::choose(self.read(corpus::kept)?, self.options.corpus, now);
         if surplus.is_empty() {
             // The totals are wrong: counted once more, they don't ask for a look through all contents again.
-            return self.write(|writer| Ok((Pruned::default(), corpus::count(writer)?)));
+            let counted = self.write(|writer| Ok((Pruned::default(), corpus::count(writer)?)));
+            return counted.map_err(|fault| fault.about(&self.path));
         }
         let mut pruned = Pruned::default();
         for part in surplus.chunks(corpus::LET_GO_AT_ONCE) {
-            let gone = self.write(|writer| corpus::let_go(writer, part))?;
+            let gone = self.write(|writer| corpus::let_go(writer, part));
+            let gone = gone.map_err(|fault| fault.about(&self.path))?;
             pruned.contents = pruned.contents.saturating_add(gone.contents);
             pruned.bytes = pruned.bytes.saturating_add(gone.bytes);
         }

@@ -244,19 +244,37 @@ impl Repair<'_> {
             return Ok(());
         }
         tracing::warn!(author = %self.log.id, "the account of an author was damaged in the store; its log gives it back");
-        if !seal::unflip("authors", &mut values, &seal, &[AUTHOR_SIGNATURE, AUTHOR_KNOWN_SINCE]) {
+        let is_proved = seal::unflip("authors", &mut values, &seal, &[AUTHOR_SIGNATURE, AUTHOR_KNOWN_SINCE]);
+        if !is_proved && self.log.end.is_none() {
+            self.check_end(end)?;
             let is_own = self.log.id == self.options.own;
-            let signature = end.signature.map(|signature| Value::Blob(signature.0.to_vec()));
-            if signature.is_none() && !is_own && self.log.end.is_none() {
-                let id = self.log.id;
-                return Err(Fault::Damaged(format!("the signature of the last entry of {id} is lost")));
-            }
-            if self.log.end.is_none() {
-                values[AUTHOR_SIGNATURE] = signature.filter(|_| !is_own).unwrap_or(Value::Null);
-                values[AUTHOR_KNOWN_SINCE] = end.known_since.clone();
-            }
+            let signature = end.signature.filter(|_| !is_own);
+            values[AUTHOR_SIGNATURE] =
+                signature.map_or(Value::Null, |signature| Value::Blob(signature.0.to_vec()));
+            values[AUTHOR_KNOWN_SINCE] = end.known_since.clone();
         }
         put_author(self.transaction, &values)
+    }
+
+    /// Whether the log's end is the one that its account had, where the account's seal no longer says so. Another's needs the
+    /// signature that covers it. Our own must not have lost its end: what we signed once must never be signed anew.
+    fn check_end(&self, end: &End) -> Result<(), Fault> {
+        let id = self.log.id;
+        if id != self.options.own {
+            return match end.signature {
+                Some(_) => Ok(()),
+                None => Err(Fault::Damaged(format!("the signature of the last entry of {id} is lost"))),
+            };
+        }
+        let mut select = self
+            .transaction
+            .prepare_cached("SELECT 1 FROM authors WHERE number = ?1 AND (hash = ?2 OR account = ?3)")?;
+        if select.exists(params![self.log.number, end.hash.0, end.account.to_bytes()])? {
+            return Ok(());
+        }
+        Err(Fault::Damaged(
+            "the account of this node is lost, and nothing says where its log ended".to_owned(),
+        ))
     }
 }
 

@@ -152,4 +152,30 @@ mod tests {
         seals.dedup();
         assert_eq!(seals.len(), number);
     }
+
+    #[test]
+    fn a_seal_says_which_bit_of_a_suspect_flipped_and_that_no_other_did() {
+        let row = [Value::Integer(7), Value::Blob(vec![1, 2, 3]), Value::Text("thor".to_owned())];
+        let seal = of("t", &row);
+        for bit in 0..64 {
+            let mut flipped = row.clone();
+            flip(&mut flipped, 0, bit);
+            assert!(!unflip("t", &mut flipped.clone(), &Value::Blob(seal.clone()), &[1, 2]), "no suspect");
+            assert!(unflip("t", &mut flipped, &Value::Blob(seal.clone()), &[1, 0]));
+            assert_eq!(flipped, row);
+
+            let mut other_seal = seal.clone();
+            other_seal[bit / 8] ^= 1 << (bit % 8);
+            assert!(unflip("t", &mut flipped, &Value::Blob(other_seal), &[0, 1]), "the seal's own bit");
+            assert_eq!(flipped, row);
+        }
+        let mut two = row.clone();
+        flip(&mut two, 0, 1);
+        flip(&mut two, 1, 1);
+        assert!(!unflip("t", &mut two, &Value::Blob(seal.clone()), &[0, 1]));
+        assert!(
+            !unflip("other", &mut row.clone(), &Value::Blob(seal), &[0, 1]),
+            "each table has its own seals"
+        );
+    }
 }
