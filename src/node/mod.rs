@@ -10,6 +10,7 @@ mod handle;
 pub mod hardware;
 pub mod identity_file;
 mod lock;
+mod prune;
 mod rebuild;
 pub mod renewal;
 mod run;
@@ -149,9 +150,7 @@ fn launch(
     let clock = Arc::new(Clock::start(books.newest_time));
     let (commit_sender, commits) = mpsc::unbounded_channel();
     // The loop reads commits until the writer has ended, so this never goes unheard.
-    let writer_clock = Arc::clone(&clock);
-    let writer_setup =
-        WriterSetup { own: setup.id(), mark: Some(mark), now: move || writer_clock.now().wall };
+    let writer_setup = WriterSetup { own: setup.id(), mark: Some(mark) };
     let writer = Writer::start(Arc::clone(&store), writer_setup, move |commit| {
         drop(commit_sender.send(commit));
     });
@@ -169,6 +168,7 @@ fn launch(
     let (wish_sender, wishes) = mpsc::channel(WISHES_MAX);
     let (events, first_events) = broadcast::channel(EVENTS_MAX);
     let (commits_sender, commits_seen) = watch::channel(0);
+    let pruned_after = commits_seen.clone();
     let (ended_sender, ended) = watch::channel(None);
     let monitor = Arc::new(Monitor::default());
     let stop = CancellationToken::new();
@@ -186,6 +186,9 @@ fn launch(
         ended,
     });
     let stores = watch_store(config, &store, &stop);
+    let (prune, prune_stop) =
+        (prune::run(Arc::clone(&store), Arc::clone(&clock), pruned_after), stop.clone());
+    tokio::spawn(async move { prune_stop.run_until_cancelled(prune).await });
     let core = Loop {
         federation,
         clock,

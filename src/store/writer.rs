@@ -1,6 +1,6 @@
 //! The one writer: a thread that commits what waits, all of it in one transaction. What arrives during a commit joins
-//! the next one, so a burst of a thousand thoughts costs a few syncs. After a commit of our own entries it moves the sign mark,
-//! and lets go of contents where there are too many. A full disk makes it wait; any other failure ends it.
+//! the next one, so a burst of a thousand thoughts costs a few syncs. After a commit of our own entries it moves the sign mark
+//! before it tells. A full disk makes it wait; any other failure ends it.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use std::{
 use super::{Store, StoreError, sign_mark::SignMark};
 use crate::{
     failing::fail_point,
-    ledger::types::{Millis, Seq},
+    ledger::types::Seq,
     log::{Entry, Hash, NodeId, books::Record},
 };
 
@@ -37,13 +37,11 @@ const _: () = assert!(BYTES_PER_COMMIT_MAX * 2 <= WAITING_BYTES_MAX);
 
 /// What the writer's thread works with.
 #[derive(Debug)]
-pub struct WriterSetup<N> {
+pub struct WriterSetup {
     /// Whose log is ours.
     pub own: NodeId,
     /// Moved before anything of our own that was committed is told.
     pub mark: Option<SignMark>,
-    /// Says what time it is, for what is let go of.
-    pub now: N,
 }
 
 /// Hands records to the writer thread.
@@ -90,7 +88,7 @@ impl Writer {
     /// the thread.
     pub fn start(
         store: Arc<dyn Store>,
-        setup: WriterSetup<impl Fn() -> Millis + Send + 'static>,
+        setup: WriterSetup,
         done: impl Fn(Result<Committed, StoreError>) + Send + 'static,
     ) -> Self {
         let (queue, groups) = mpsc::channel();
@@ -149,16 +147,16 @@ impl Waiting {
 }
 
 /// What the thread has.
-struct Desk<N> {
+struct Desk {
     store: Arc<dyn Store>,
-    setup: WriterSetup<N>,
+    setup: WriterSetup,
     waiting: Arc<Waiting>,
     ending: Arc<AtomicBool>,
     /// The last own entry that was committed.
     end: Option<(Seq, Hash)>,
 }
 
-impl<N: Fn() -> Millis> Desk<N> {
+impl Desk {
     fn write(mut self, groups: &mpsc::Receiver<Group>, done: impl Fn(Result<Committed, StoreError>)) {
         while let Ok(first) = groups.recv() {
             let records = take(first, groups, &self.waiting);
@@ -201,11 +199,6 @@ impl<N: Fn() -> Millis> Desk<N> {
         let end = own_end(records, self.setup.own);
         self.mark(records, end)?;
         fail_point("mark.written");
-        // What is let go of is no matter of life and death: a disk that is full even for that is told by the next commit.
-        match self.store.prune((self.setup.now)()) {
-            Ok(_) | Err(StoreError::Full { .. }) => {}
-            Err(error) => return Err(error),
-        }
         Ok(Some(Committed { records: records.len(), own_through: end.map(|(seq, _)| seq) }))
     }
 

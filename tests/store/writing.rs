@@ -46,8 +46,8 @@ impl Store for Gate {
     }
 }
 
-fn desk(own: NodeId) -> WriterSetup<fn() -> Millis> {
-    WriterSetup { own, mark: None, now: || Millis(START) }
+fn desk(own: NodeId) -> WriterSetup {
+    WriterSetup { own, mark: None }
 }
 
 #[test]

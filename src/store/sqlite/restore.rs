@@ -18,8 +18,6 @@ use super::{
 };
 use crate::{ledger::types::Millis, log::NodeId};
 
-/// Says that the store was put back from a backup, and when.
-
 /// How every file of the database begins.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
