@@ -312,4 +312,17 @@ mod tests {
         writer.execute_batch("COMMIT").unwrap();
         assert_eq!(store.load().unwrap().newest_time, Millis(7));
     }
+
+    #[test]
+    fn a_store_that_was_restored_says_so_until_the_node_has_its_log_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let store = SqliteStore::open(&path, options()).unwrap();
+        meta::put(&store.writer(), meta::RESTORED, &[1]).unwrap();
+        assert!(store.load().unwrap().restored);
+        store.writer().execute("UPDATE meta SET seal = NULL WHERE key = 'restored'", []).unwrap();
+        assert!(store.load().unwrap().restored, "in doubt the node asks its peers before it signs");
+        store.commit(&[Record::Recovered]).unwrap();
+        assert!(!store.load().unwrap().restored);
+    }
 }
