@@ -13,3 +13,8 @@ pub(super) fn put(
         transaction.prepare_cached("INSERT INTO contents (author, seq, content) VALUES (?1, ?2, ?3)")?;
     put.execute(params![author, seq, content]).map(drop)
 }
+
+/// Makes the full-text index anew.
+pub(super) fn index_all(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute("INSERT INTO words (words) VALUES ('delete-all')", []).map(drop)
+}

@@ -214,8 +214,8 @@ impl Store for SqliteStore {
             mended.map_err(|fault| fault.in_repair().about(&self.path))?;
         }
         if looked.scrubbed.next.is_none() {
-            let faults = self.read(|connection| check::faults(connection, None))?;
-            if !faults.is_empty() {
+            let faults = self.try_read(|connection| check::faults(connection, None));
+            if !matches!(&faults, Ok(faults) if faults.is_empty()) {
                 tracing::warn!(?faults, "the store's file contradicts itself");
                 self.mend_all().map_err(|fault| fault.about(&self.path))?;
             }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::{
     super::{Durability, StoreError, StoreOptions},
+    corpus,
     faults::Fault,
     meta, seal,
 };
@@ -126,7 +127,7 @@ fn fill_version_2(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let rows = transaction.execute(&format!("UPDATE {table} SET seal = {seal}"), [])?;
         tracing::debug!(table, rows, "rows sealed");
     }
-    // The words of the contents that are kept: `corpus::index_all(transaction)?;`
+    corpus::index_all(transaction)?;
     Ok(())
 }
 
