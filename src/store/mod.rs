@@ -84,10 +84,10 @@ pub struct CorpusSize {
 
 /// Where a node keeps what it must not forget. All calls block.
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
-    /// All that a node remembers.
+    /// All that a node remembers. What of it is damaged is put right first, where the rest of the store says what it was.
     ///
     /// # Errors
-    /// Where the store can't be read or holds what it could not have written.
+    /// Where the store can't be read or holds what it could not have written, and can't put right.
     fn load(&self) -> Result<Books, StoreError>;
 
     /// Keeps those records, all or none; they are durable when it returns. Each author's entries follow what is stored of

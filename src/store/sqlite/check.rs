@@ -50,11 +50,18 @@ fn first_is_refused(faults: Vec<String>) -> Result<(), Fault> {
     faults.into_iter().next().map_or(Ok(()), |fault| Err(Fault::Damaged(fault)))
 }
 
+/// What the library keeps of a full-text index that has no settings of ours.
+const WORDS_VERSION: &str =
+    "DELETE FROM words_config; INSERT INTO words_config (k, v) VALUES ('version', 4);";
+
 /// Mends the whole file: first its indexes, that of contents with care; where pages contradict each other still, all of it is
 /// written anew from the rows that can be read. Then every log is looked through for what was lost on the way.
 pub(super) fn mend_all(writer: &mut Connection, options: &StoreOptions) -> Result<(), Fault> {
     let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Without its version the full-text index can't even be made anew.
+    transaction.execute_batch(WORDS_VERSION)?;
     contents::reconcile(&transaction, options)?;
+    corpus::index_all(&transaction)?;
     transaction.execute_batch("REINDEX")?;
     transaction.commit()?;
     if !faults(writer, None)?.is_empty() {

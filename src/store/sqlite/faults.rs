@@ -96,7 +96,9 @@ impl From<Error> for Fault {
 /// Pages that contradict each other, and values of another type or length than we write: the library tells the first
 /// when it finds them, the second only when they are asked for.
 pub(super) fn is_damage(error: &Error) -> bool {
+    let is_of_words = |message: &String| message.contains("fts5") || message.contains("vtable constructor");
     error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+        || matches!(error, Error::SqliteFailure(_, Some(message)) if is_of_words(message))
         || matches!(
             error,
             Error::FromSqlConversionFailure(..)
