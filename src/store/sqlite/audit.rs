@@ -147,6 +147,19 @@ impl Audit<'_> {
             }
             Ok(())
         });
+        self.part("the words of the contents", |audit| {
+            let accepted = audit.count(
+                "SELECT count(*) FROM contents JOIN entries ON entries.author = contents.author \
+                 AND entries.seq = contents.seq WHERE verdict = 'accepted'",
+            );
+            let indexed = audit.count("SELECT count(*) FROM words");
+            if accepted != indexed {
+                let what =
+                    format!("{indexed} contents can be searched, and {accepted} accepted ones are kept");
+                audit.report.add(None, None, what);
+            }
+            Ok(())
+        });
         self.part("the peers", |audit| {
             audit.rows("peers", books::PEERS, |columns| books::peer(columns).map(drop))
         });

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::{
     backup::{
@@ -14,7 +14,7 @@ use super::{
         newer, open, refuse_store, sync_dir, with_suffix,
     },
     faults::Fault,
-    meta,
+    meta, schema,
 };
 use crate::{ledger::types::Millis, log::NodeId};
 
@@ -66,7 +66,7 @@ pub fn restore(
         return Err(damaged(what));
     }
     let about = |fault: Fault| CopyError::from(fault.about(store));
-    meta::put_number(&copy, meta::RESTORED, now.0).map_err(|error| about(error.into()))?;
+    mark(&copy, now).map_err(|error| about(error.into()))?;
     let copied = unfinished.count(&copy).map_err(about)?;
     let stamp = stamp(&copy, now).map_err(|error| about(error.into()))?;
     drop(copy);
@@ -74,6 +74,17 @@ pub fn restore(
         put_aside(store, &stamp).map_err(|source| CopyError::Write { path: store.to_owned(), source })?;
     unfinished.finish(store, Existing::Keep)?;
     Ok(Restored { store: copied, before })
+}
+
+/// The store says that it was restored, and when.
+fn mark(copy: &Connection, now: Millis) -> rusqlite::Result<()> {
+    let version: i64 = copy.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version >= schema::SEALED_SINCE {
+        return meta::put_number(copy, meta::RESTORED, now.0);
+    }
+    // Sealed when the node brings it to the newest schema.
+    let unsealed = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
+    copy.execute(unsealed, params![meta::RESTORED, now.0.to_be_bytes()]).map(drop)
 }
 
 fn belongs(

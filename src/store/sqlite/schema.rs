@@ -225,7 +225,7 @@ pub(super) fn version(path: &Path, connection: &Connection) -> Result<i64, Fault
 }
 
 /// The schema from which on rows have seals.
-const SEALED_SINCE: i64 = 2;
+pub(super) const SEALED_SINCE: i64 = 2;
 
 /// Whether the file is this node's; `is_whole` says it of a row of `meta`.
 fn belongs(
