@@ -64,6 +64,13 @@ pub enum NetEvent {
         /// What is wrong with it.
         fault: SegmentFault,
     },
+    /// A catch-up stream with that author's entries ended; what was sent on it has been told.
+    CaughtUp {
+        /// From whom.
+        link: LinkId,
+        /// Whose entries.
+        author: NodeId,
+    },
     /// A frame did not fit that link's queue and was not sent. Several may be told as one.
     QueueFull {
         /// Whose queue.

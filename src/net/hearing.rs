@@ -14,7 +14,7 @@ use super::{
     streams::row,
 };
 use crate::{
-    log::{Segment, SegmentFault, Verified},
+    log::{NodeId, Segment, SegmentFault, Verified},
     protocol::{
         frame::{ControlFrame, StreamKind},
         refusal::{Refusal, RefusalCode},
@@ -106,7 +106,7 @@ pub(super) async fn one_way(shared: Arc<Shared>, link: Arc<Link>, stream: RecvSt
 async fn read_one_way(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
     let number = frames.kind().await?;
     match StreamKind::from_number(number) {
-        Some(StreamKind::Thought) if link.claim_thought() => segments(shared, link, frames).await,
+        Some(StreamKind::Thought) if link.claim_thought() => segments(shared, link, frames, &mut None).await,
         Some(StreamKind::BalanceSync) if link.claim_balance() => balance(shared, link, frames).await,
         Some(kind @ (StreamKind::Thought | StreamKind::BalanceSync)) => {
             let about = format!("a second {} stream", kind.name());
@@ -117,15 +117,28 @@ async fn read_one_way(shared: &Shared, link: &Link, frames: &mut Frames) -> Resu
             let Ok(_turn) = link.catch_up_in.acquire().await else {
                 return Ok(());
             };
-            segments(shared, link, frames).await
+            let mut author = None;
+            let read = segments(shared, link, frames, &mut author).await;
+            if let Some(author) = author {
+                tell(shared, NetEvent::CaughtUp { link: link.id, author }).await?;
+            }
+            read
         }
         Some(StreamKind::Control | StreamKind::Probe) | None => Err(unknown(number, "one way").into()),
     }
 }
 
-async fn segments(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
+/// `author` is left as the last whose segment came.
+async fn segments(
+    shared: &Shared,
+    link: &Link,
+    frames: &mut Frames,
+    author: &mut Option<NodeId>,
+) -> Result<(), End> {
     while let Some(bytes) = frames.next().await? {
-        let event = match wire::decode_segment(&bytes, &shared.rules.federation) {
+        let decoded = wire::decode_segment(&bytes, &shared.rules.federation);
+        *author = decoded.as_ref().map(Segment::author).ok().or(*author);
+        let event = match decoded {
             Ok(segment) => match verify(shared, segment).await? {
                 Ok(segment) => NetEvent::Heard { link: link.id, segment },
                 Err(fault) => NetEvent::HeardWrong { link: link.id, fault },

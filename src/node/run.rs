@@ -237,6 +237,7 @@ impl Loop {
             NetEvent::Balance { link, frame } => Input::Balance { link, frame },
             NetEvent::Heard { link, segment } => Input::Heard { link, segment },
             NetEvent::HeardWrong { link, fault } => Input::HeardWrong { link, fault },
+            NetEvent::CaughtUp { link, author } => Input::CaughtUp { link, author },
             NetEvent::QueueFull { link, kind } => Input::QueueFull { link, kind },
             NetEvent::Disconnected { link, why } => Input::Disconnected { link, why },
             NetEvent::Violated { node, refusal, .. } => {

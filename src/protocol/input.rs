@@ -178,6 +178,13 @@ pub enum Input {
         /// What is wrong with it.
         fault: SegmentFault,
     },
+    /// A catch-up stream with that author's entries ended; what was sent on it came in before.
+    CaughtUp {
+        /// From whom.
+        link: LinkId,
+        /// Whose entries.
+        author: NodeId,
+    },
     /// A frame did not fit that link's queue and was not sent.
     QueueFull {
         /// Whose queue.

@@ -34,6 +34,8 @@ struct Asked {
     author: NodeId,
     /// What is still to come.
     span: Span,
+    /// Whether something came.
+    has_begun: bool,
     heard: Millis,
 }
 
@@ -93,6 +95,7 @@ impl Mending {
             return;
         }
         asked.heard = mono;
+        asked.has_begun = true;
         let next = segment.last().next();
         let is_done = next > asked.span.last;
         asked.span.first = next;
@@ -102,6 +105,16 @@ impl Mending {
         out.push(Effect::Store(vec![Record::Mended { author, entries: segment.entries().to_vec() }]));
         if is_done {
             self.next_span(mono, link, author, out);
+        }
+    }
+
+    /// A catch-up stream of that author's entries ended: there is nothing more to come of what was asked for.
+    pub fn ended(&mut self, mono: Millis, link: LinkId, author: NodeId, out: &mut Vec<Effect>) {
+        let is_it = self.asked.get(&link).is_some_and(|asked| asked.author == author);
+        let is_begun = self.asked.get(&link).is_some_and(|asked| asked.has_begun);
+        if is_it && is_begun {
+            self.done(link, author);
+            self.ask(mono, out);
         }
     }
 
@@ -168,7 +181,7 @@ impl Mending {
     }
 
     fn send(&mut self, mono: Millis, link: LinkId, author: NodeId, span: Span, out: &mut Vec<Effect>) {
-        self.asked.insert(link, Asked { author, span, heard: mono });
+        self.asked.insert(link, Asked { author, span, has_begun: false, heard: mono });
         out.push(Effect::Balance { link, frame: BalanceFrame::Mend { author, span } });
         out.push(Effect::Event(Event::Mending { author, span }));
     }

@@ -155,6 +155,10 @@ impl Federation {
             Input::Balance { link, frame } => self.balance(now, link, frame, out),
             Input::Heard { link, segment } => self.heard(now, link, segment, out),
             Input::HeardWrong { link, fault } => self.wrong(now, link, SegmentRefusal::Wrong(fault), out),
+            Input::CaughtUp { link, author } => {
+                self.sync.caught_up(Told { mono: now.mono, link }, author, &self.authors, out);
+                self.mending.ended(now.mono, link, author, out);
+            }
             Input::QueueFull { link, kind } => self.queue_full(now, link, kind, out),
             Input::Served { link, author } => self.sync.served(link, author, out),
             Input::Damaged { author, seq } => {

@@ -63,6 +63,8 @@ struct Link {
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     link: LinkId,
+    /// The first seq that was asked for.
+    from: Seq,
     heard: Millis,
 }
 
@@ -292,6 +294,16 @@ impl Sync {
         }
     }
 
+    /// A catch-up stream ended. Live segments that came beside it did not fit yet and were dropped; so where it brought something
+    /// and there is more, that is asked for at once.
+    pub fn caught_up(&mut self, told: Told, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
+        let Some(asked) = self.asked.get(&author).filter(|asked| asked.link == told.link) else { return };
+        if authors.missing_from(author) > asked.from {
+            self.unask(told.mono, author, authors, out);
+            self.ask_someone(told.mono, author, authors, out);
+        }
+    }
+
     /// Entries between ours and a live segment are missing: asks for them.
     pub fn gap(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
         let link = told.link;
@@ -411,8 +423,9 @@ impl Sync {
             return;
         }
         peer.wanted.insert(author);
-        self.asked.insert(author, Asked { link, heard: mono });
-        let frame = BalanceFrame::Want { author, from: authors.missing_from(author) };
+        let from = authors.missing_from(author);
+        self.asked.insert(author, Asked { link, from, heard: mono });
+        let frame = BalanceFrame::Want { author, from };
         out.push(Effect::Balance { link, frame });
         out.push(Effect::Event(Event::Wanted { from: peer.node, author }));
     }

@@ -138,3 +138,31 @@ fn without_a_store_there_is_nothing_to_copy_to_export_or_to_audit() {
     }
     assert_eq!(names(dir.path()), [""; 0], "nothing was made");
 }
+
+#[test]
+fn an_audit_agrees_with_what_a_node_wrote_and_finds_what_was_changed_since() {
+    let node = Node::start(&["--name", "legion"]);
+    assert_eq!(code(&node.ask(&["submit", QUALITY])), 0);
+    assert_eq!(code(&node.ask(&["submit", SPAM])), 3);
+    let agrees = node.ask(&["audit", "--json"]);
+    let said = json(&agrees);
+    assert_eq!(
+        (code(&agrees), said["ok"].as_bool(), said["mismatches"].as_array().unwrap().len()),
+        (0, Some(true), 0)
+    );
+    assert_eq!(
+        (said["authors"].as_u64(), said["entries"].as_u64(), said["contents"].as_u64()),
+        (Some(1), Some(3), Some(2))
+    );
+    node.signal("TERM");
+    let (_, _, _, dir) = node.ended();
+    let raw = rusqlite::Connection::open(dir.path().join("store.db")).unwrap();
+    raw.execute("UPDATE entries SET delta_uatp = 7 WHERE seq = 2", []).unwrap();
+    drop(raw);
+    let differs = on(dir.path(), &["audit", "--json"]);
+    let said = json(&differs);
+    assert_eq!((code(&differs), said["ok"].as_bool()), (1, Some(false)));
+    assert_eq!(said["mismatches"][0]["seq"].as_u64(), Some(2), "{said}");
+    let text = out(&on(dir.path(), &["audit"]));
+    assert!(text.contains("mismatch: entry 2 of") && text.contains("damaged"), "{text}");
+}

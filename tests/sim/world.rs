@@ -721,6 +721,7 @@ impl World {
                 break;
             }
         }
+        self.send(link, |link| Input::CaughtUp { link, author });
         let boot = self.nodes[node].boots;
         self.later(3, Action::Input(node, boot, Input::Served { link, author }));
     }

@@ -24,7 +24,7 @@ use self::{
 use super::{
     kills::agree,
     load::{Acked, Load},
-    nodes::{Dice, Node, PATIENCE, cogmesh, federation, number, policy, request},
+    nodes::{Dice, Node, PATIENCE, federation, number, policy, request},
     witness::{Witness, stored_log},
 };
 
@@ -160,10 +160,6 @@ fn on_a_disk_that_lies(mut run: Run) -> Run {
 
 #[test]
 fn without_syncs_a_power_cut_loses_the_end_of_the_log_which_a_peer_gives_back() {
-    let help = String::from_utf8(cogmesh(&["start", "--help"]).output().unwrap().stdout).unwrap();
-    if !help.contains("--durability") {
-        return eprintln!("SKIPPED: `start` has no `--durability` yet");
-    }
     let begun = Instant::now();
     let world = memory();
     let Some(shim) = shim(world.path()) else { return };
