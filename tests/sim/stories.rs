@@ -69,6 +69,8 @@ fn a_thought_of_each_reaches_the_others_with_the_same_books() {
         let mut world = trio(seed);
         world.start_all(30);
         world.run_until(3_000, "meshed", |world| world.is_meshed(&[0, 1, 2]));
+        // Of two links that were dialled at once, the surplus one may still be on its way out.
+        world.run_for(200);
         let tickets: Vec<Ticket> =
             (0..3).map(|node| world.submit(node, &thought(node as u64), None)).collect();
         world.run_until(2_000, "books agree", |world| {
@@ -81,7 +83,7 @@ fn a_thought_of_each_reaches_the_others_with_the_same_books() {
                 panic!("seed {seed}: answered");
             };
             assert!(matches!(recorded.verdict, Verdict::Accepted { .. }));
-            assert_eq!(*peers_sent, 2);
+            assert_eq!(*peers_sent, 2, "seed {seed}");
         }
     }
 }
