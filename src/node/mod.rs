@@ -16,7 +16,7 @@ pub mod renewal;
 mod run;
 mod scrub;
 mod serve;
-mod standing;
+pub mod standing;
 mod work;
 
 use std::{

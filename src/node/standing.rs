@@ -7,7 +7,8 @@ use crate::{
 };
 
 /// What is known of our own log beside the books.
-pub(super) fn of(found: FoundMark, books: &Books, own: NodeId) -> Standing {
+#[must_use]
+pub fn of(found: FoundMark, books: &Books, own: NodeId) -> Standing {
     let end = books.authors.get(&own).map(|book| (book.seq(), book.hash));
     let (mark, doubt) = match found {
         FoundMark::Here(mark) => (Some(mark), of_mark(&mark)),

@@ -14,9 +14,12 @@ use std::{
 
 use cogmesh::{
     ledger::types::Seq,
-    log::{Entry, NodeId},
-    node::identity_file,
-    store::{Durability, SqliteStore, Store, StoreOptions},
+    log::{Entry, NodeId, books::Books},
+    node::{identity_file, standing},
+    store::{
+        Durability, SqliteStore, Store, StoreOptions,
+        sign_mark::{FoundMark, SignMark},
+    },
 };
 use tempfile::TempDir;
 
@@ -217,7 +220,20 @@ fn lost(run: &Run, state: &State, dir: &Path) -> Result<usize, String> {
     if let Some((_, what)) = wrong.iter().find(|(is_so, _)| *is_so) {
         return Err((*what).to_owned());
     }
-    Ok(run.acknowledged[..state.acknowledged].iter().filter(|seq| **seq >= log.len() as u64).count())
+    let lost = run.acknowledged[..state.acknowledged].iter().filter(|seq| **seq >= log.len() as u64).count();
+    if lost > 0 && !asks_first(run, dir, &books) {
+        return Err("it would sign again what it had signed".to_owned());
+    }
+    Ok(lost)
+}
+
+/// Whether a node that lost what it had signed asks its peers before it signs anything, unless it never had any.
+fn asks_first(run: &Run, dir: &Path, books: &Books) -> bool {
+    let (_, found) = SignMark::open(dir, run.own, run.durability).unwrap();
+    // The file stands in another place than in the run; what it says is what counts.
+    let (FoundMark::Here(mark) | FoundMark::Copied(mark)) = found else { return true };
+    let standing = standing::of(FoundMark::Here(mark), books, run.own);
+    standing.doubt.is_some() || !mark.met
 }
 
 /// The database's own opinion.
