@@ -15,7 +15,8 @@ use crate::{
     log::{NodeId, NodeName},
     monitor::counter_of,
     protocol::{
-        input::{Address, Ended, EntryEvent, Event},
+        event::{EntryEvent, Event},
+        input::{Address, Ended},
         refusal::{Blame, Refusal},
     },
 };

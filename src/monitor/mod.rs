@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{ledger::fold::Verdict, log::NodeId, protocol::input::Event};
+use crate::{ledger::fold::Verdict, log::NodeId, protocol::event::Event};
 
 /// Most alerts that are kept, one for each thing that they are about; the oldest goes first.
 const ALERTS_MAX: usize = 256;

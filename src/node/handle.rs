@@ -18,7 +18,8 @@ use crate::{
     monitor::{Alert, Monitor},
     net::{Endpoint, LinkStats},
     protocol::{
-        input::{Answer, Event, LinkId, Submission},
+        event::Event,
+        input::{Answer, LinkId, Submission},
         view::View,
     },
     store::Store,

@@ -23,7 +23,8 @@ use crate::{
     },
     protocol::{
         Federation,
-        input::{Answer, DiskLow, Effect, Event, Input, LinkId, SubmitFault, Ticket},
+        event::Event,
+        input::{Answer, DiskLow, Effect, Input, LinkId, SubmitFault, Ticket},
         refusal::{Refusal, RefusalCode},
     },
     store::{

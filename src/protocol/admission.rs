@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::{
     authors::{AUTHORS_MAX, Authors, NameIs},
-    input::{EntryEvent, Event, Now, SegmentRefusal},
+    event::{EntryEvent, Event, SegmentRefusal},
+    input::Now,
 };
 use crate::{
     ledger::{

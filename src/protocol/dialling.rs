@@ -9,8 +9,9 @@ use std::{
 use rand_chacha::{ChaCha8Rng, rand_core::RngCore};
 
 use super::{
+    event::Event,
     hello::Setup,
-    input::{Address, Attempt, Dial, Effect, Ended, Event, Hint, Now, Source},
+    input::{Address, Attempt, Dial, Effect, Ended, Hint, Now, Source},
     peers::{Lost, Peers},
     refusal::RefusalCode,
 };

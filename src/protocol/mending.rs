@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    event::Event,
     frame::BalanceFrame,
-    input::{Effect, Event, LinkId},
+    input::{Effect, LinkId},
 };
 use crate::{
     ledger::types::{Millis, Seq},

@@ -25,6 +25,7 @@
 pub mod admission;
 pub mod authors;
 pub mod dialling;
+pub mod event;
 pub mod frame;
 pub mod guard;
 pub mod hello;
@@ -46,10 +47,11 @@ use self::{
     admission::{Admission, admit},
     authors::Authors,
     dialling::Dialling,
+    event::{Event, SegmentRefusal},
     frame::{BalanceFrame, ControlFrame, HeadReport, StreamKind},
     guard::Guard,
     hello::Setup,
-    input::{Answer, Attempt, DiskLow, Effect, Ended, Event, Input, LinkId, Now, SegmentRefusal},
+    input::{Answer, Attempt, DiskLow, Effect, Ended, Input, LinkId, Now},
     mending::Mending,
     own::{Halt, Own, OwnHeard},
     peers::{Arrival, Change, Context, Peers, Side},

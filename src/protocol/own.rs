@@ -17,8 +17,9 @@ use self::{
 };
 use super::{
     authors::{Authors, NameIs},
+    event::EntryEvent,
     hello::Setup,
-    input::{Answer, DiskLow, Effect, EntryEvent, Now, Submission, SubmitFault, Ticket},
+    input::{Answer, DiskLow, Effect, Now, Submission, SubmitFault, Ticket},
     recovery::{Doubt, Recovery, Standing},
     wire::SEGMENT_BYTES_MAX,
 };

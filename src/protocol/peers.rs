@@ -8,10 +8,11 @@ mod joining;
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{
+    event::Event,
     frame::{ControlFrame, Hello, Instance},
     guard::Guard,
     hello::Setup,
-    input::{Effect, Ended, Event, LinkId, Now},
+    input::{Effect, Ended, LinkId, Now},
     refusal::{Refusal, RefusalCode},
     view::{Method, VerifiedPeer},
 };

@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     authors::{AUTHORS_MAX, Authors},
+    event::Event,
     frame::{BalanceFrame, HEADS_PER_FRAME_MAX, HeadReport},
-    input::{Effect, Event, LinkId},
+    input::{Effect, LinkId},
 };
 use crate::{
     ledger::types::{Millis, Seq},

@@ -5,8 +5,9 @@ use cogmesh::{
     ledger::types::Seq,
     log::Alive,
     protocol::{
+        event::Event,
         frame::{ControlFrame, Instance},
-        input::{Answer, DiskLow, Event, SubmitFault, Ticket},
+        input::{Answer, DiskLow, SubmitFault, Ticket},
         recovery::Doubt,
         view::OwnLogView,
     },

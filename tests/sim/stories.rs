@@ -7,8 +7,9 @@ use cogmesh::{
     },
     log::{Hash, Head, Signature},
     protocol::{
+        event::Event,
         frame::{BalanceFrame, HeadReport},
-        input::{Answer, Event, Ticket},
+        input::{Answer, Ticket},
         refusal::RefusalCode,
     },
 };

@@ -1,5 +1,7 @@
 //! A federation in one thread on virtual time: real cores, a simulated network and simulated disks, one seed.
 
+mod fate;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -16,15 +18,16 @@ use cogmesh::{
     log::{
         Architecture, Claim, Entry, FederationId, FederationName, Hardware, Hash, Head, Identity, Mode,
         NodeId, NodeName, Rules, Search, Segment, Verified,
-        books::{AuthorBook, Books, Record, Span},
+        books::{AuthorBook, Record, Span},
     },
     protocol::{
         Federation,
+        event::Event,
         frame::{BalanceFrame, ControlFrame, HeadReport, Instance},
         hello::Setup,
         input::{
-            Address, Answer, Attempt, Dial, DiskLow, Effect, Ended, Event, Hint, Input, LinkId, Now, Source,
-            Submission, Ticket,
+            Address, Answer, Attempt, Dial, Effect, Ended, Hint, Input, LinkId, Now, Source, Submission,
+            Ticket,
         },
         recovery::Doubt,
         refusal::Refusal,
@@ -225,73 +228,6 @@ impl World {
             let broke = Input::Disconnected { link: other, why: Ended::Broke("idle".into()) };
             self.later(IDLE_MAX, Action::OnLink(other, broke));
         }
-    }
-
-    /// A backup of a node's disk.
-    pub(crate) fn backup(&self, node: usize) -> Disk {
-        self.nodes[node].disk.clone()
-    }
-
-    /// Puts a backup in the place of a stopped node's disk, as `cogmesh restore` does.
-    pub(crate) fn restore(&mut self, node: usize, backup: Disk) {
-        self.nodes[node].disk = backup;
-        self.nodes[node].disk.books.restored = true;
-    }
-
-    /// Sets a stopped node's disk aside, as `cogmesh start --rebuild-from-peers` does.
-    pub(crate) fn empty_disk(&mut self, node: usize) {
-        let peers = std::mem::take(&mut self.nodes[node].disk).books.peers;
-        self.nodes[node].disk.books = Books { peers, restored: true, ..Books::default() };
-    }
-
-    /// A power cut takes the last entries of a stopped node's own log, whose commits were not synced.
-    pub(crate) fn lose_unsynced(&mut self, node: usize, backup: Disk) {
-        self.nodes[node].disk = backup;
-        self.nodes[node].mark = None;
-        self.nodes[node].doubt = Some(Doubt::UncleanStop);
-    }
-
-    /// Damages nothing really, but tells a node that an entry on its disk is damaged.
-    pub(crate) fn damage(&mut self, node: usize, author: usize, seq: Seq) {
-        let author = self.id(author);
-        self.handle(node, Input::Damaged { author, seq });
-    }
-
-    /// A node lets go of the contents of an author's log on its disk.
-    pub(crate) fn prune(&mut self, node: usize, author: usize) {
-        let (author, federation) = (self.id(author), self.nodes[node].setup.federation);
-        for (judged, _) in self.nodes[node].disk.entries.get_mut(&author).unwrap() {
-            let header = judged.entry.header_bytes().clone();
-            judged.entry = Entry::parse(&federation, header, None).unwrap();
-        }
-    }
-
-    /// How many contents of an author's log are on a node's disk.
-    pub(crate) fn contents(&self, node: usize, author: usize) -> usize {
-        let log = &self.nodes[node].disk.entries[&self.id(author)];
-        log.iter().filter(|(judged, _)| judged.entry.content().is_some()).count()
-    }
-
-    pub(crate) fn disk_low(&mut self, node: usize, low: Option<DiskLow>) {
-        self.handle(node, Input::Disk(low));
-    }
-
-    /// A control frame of a hostile node's making.
-    pub(crate) fn forge_control(&mut self, from: usize, to: usize, frame: &ControlFrame) {
-        let link = self.verified(from)[&self.id(to)];
-        self.send(link, |link| control(link, frame));
-    }
-
-    pub(crate) fn instance(&self, node: usize) -> Instance {
-        self.nodes[node].setup.instance
-    }
-
-    pub(crate) fn federation(&self, node: usize) -> FederationId {
-        self.nodes[node].setup.federation
-    }
-
-    pub(crate) fn identity(&self, node: usize) -> Arc<Identity> {
-        self.nodes[node].setup.identity.clone()
     }
 
     /// Tells a node of another, as discovery would.

@@ -21,7 +21,8 @@ use crate::{
     log::{FederationName, Hardware, Hash, Mode, NodeId, NodeName, SessionName, books::Recorded},
     node::{self, Config, Handle, Listen, PeerOption},
     protocol::{
-        input::{Answer, Event, Submission},
+        event::Event,
+        input::{Answer, Submission},
         view::{PeerState, View},
     },
     store::{CorpusBounds, Durability},

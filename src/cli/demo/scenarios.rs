@@ -24,7 +24,7 @@ use crate::{
     log::{NodeId, books::Recorded},
     node::Handle,
     protocol::{
-        input::Event,
+        event::Event,
         view::{PeerState, View},
     },
     store::ThoughtQuery,

@@ -11,8 +11,9 @@ use crate::{
         books::{AuthorBook, Record},
     },
     protocol::{
+        event::Event,
         hello::Setup,
-        input::{DiskLow, Effect, Event, Now, SubmitFault},
+        input::{DiskLow, Effect, Now, SubmitFault},
         recovery::{Doubt, Recovery},
         view::OwnLogView,
     },

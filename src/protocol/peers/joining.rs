@@ -11,8 +11,9 @@ use crate::{
         books::{ADDRESSES_MAX, KnownPeer, Record},
     },
     protocol::{
+        event::Event,
         frame::{ControlFrame, Hello, Instance},
-        input::{Effect, Event, LinkId, Now},
+        input::{Effect, LinkId, Now},
         refusal::{Refusal, RefusalCode},
     },
 };

@@ -1,0 +1,250 @@
+//! Events: what is worth telling. Metrics, alerts, log lines and tests are folds over them; no counter is touched in the core.
+
+use std::net::SocketAddr;
+
+use super::{
+    input::{Address, DiskLow, Ended, Source},
+    refusal::Refusal,
+};
+use crate::{
+    ledger::{
+        fold::{Inadmissible, Verdict},
+        types::{MicroAtp, Millis, Seq},
+    },
+    log::{NodeId, NodeName, SegmentFault, books::Span},
+};
+
+/// Everything worth telling. Metrics, alerts, log lines and tests are folds over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An entry stands in the log: our own once it is durable, another's once it is admitted.
+    Entry(EntryEvent),
+    /// A peer is admitted and verified.
+    PeerVerified {
+        /// Which.
+        id: NodeId,
+        /// Its name.
+        name: NodeName,
+        /// Where.
+        address: SocketAddr,
+        /// Whether we dialled it.
+        dialled: bool,
+    },
+    /// The last link to a peer ended.
+    PeerLost {
+        /// Which.
+        id: NodeId,
+        /// Why.
+        why: Ended,
+    },
+    /// A second link between the same two nodes was closed; the other one stays.
+    LinkReplaced {
+        /// To whom.
+        id: NodeId,
+    },
+    /// This node refused a connection.
+    Refused {
+        /// Whose; nobody's where it never said.
+        id: Option<NodeId>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The other side refused this node.
+    RefusedBy {
+        /// Which.
+        id: NodeId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// An attempt to dial led nowhere.
+    DialFailed {
+        /// Whom, where known.
+        id: Option<NodeId>,
+        /// Where it was tried.
+        addresses: Vec<Address>,
+        /// Why.
+        why: String,
+    },
+    /// A node was heard of for the first time.
+    Seen {
+        /// Who, where that is said.
+        id: Option<NodeId>,
+        /// By what.
+        source: Source,
+        /// Whether its federation is ours.
+        ours: bool,
+    },
+    /// A segment was not taken.
+    SegmentRefused {
+        /// Who sent it.
+        from: NodeId,
+        /// Why.
+        why: SegmentRefusal,
+    },
+    /// An author's entries lie too far ahead of this node's clock, and are held.
+    ClockSkew {
+        /// Whose.
+        author: NodeId,
+        /// How far ahead of this node's time.
+        ahead: Millis,
+    },
+    /// This node's clock is ahead of its peers'; it writes with theirs.
+    OwnClockSkew {
+        /// How far ahead.
+        ahead: Millis,
+    },
+    /// Two nodes computed different accounts from the same log. It must never happen.
+    Divergence {
+        /// Whose account.
+        author: NodeId,
+        /// Which peer's differs.
+        peer: NodeId,
+        /// At which entry.
+        seq: Seq,
+        /// Our balance.
+        ours: MicroAtp,
+        /// The peer's.
+        theirs: MicroAtp,
+    },
+    /// This node's own log is in doubt: it gets it back from its peers before it writes.
+    OwnLogAwaited {
+        /// Why, and what to do, for people.
+        why: String,
+    },
+    /// This node has its own log back, and writes.
+    OwnLogRecovered {
+        /// The last entry of it; `None` where it has none yet.
+        through: Option<Seq>,
+    },
+    /// A peer holds entries of this node's own log that its data directory does not.
+    OwnLogBehind {
+        /// Who holds them.
+        peer: NodeId,
+        /// The last one that it told of.
+        theirs: Seq,
+    },
+    /// This node signs nothing more in this process.
+    WritingHalted {
+        /// Why, and what to do, for people.
+        why: String,
+    },
+    /// A key is live in two places: this node's own, or a peer's.
+    Clone {
+        /// Whose.
+        id: NodeId,
+        /// Whether it is our own.
+        own: bool,
+    },
+    /// The node only reads and serves: there is too little room on the disk.
+    DiskLow(DiskLow),
+    /// There is enough room again.
+    DiskRoomy,
+    /// A stored entry turned out to be damaged; it is not given out, and is fetched again.
+    EntryDamaged {
+        /// Whose.
+        author: NodeId,
+        /// Which.
+        seq: Seq,
+    },
+    /// Entries that are damaged, or whose contents are missing, are asked for.
+    Mending {
+        /// Whose.
+        author: NodeId,
+        /// Which.
+        span: Span,
+    },
+    /// A signed head differs from ours at the same seq.
+    ForkSeen {
+        /// Whose log.
+        author: NodeId,
+        /// Where.
+        seq: Seq,
+    },
+    /// Two node ids claim one name; the second is shown with its short id.
+    NameTaken {
+        /// The second.
+        id: NodeId,
+        /// The name.
+        name: NodeName,
+    },
+    /// A peer is too slow for live segments; it will catch up by heads.
+    PeerBehind {
+        /// Which.
+        id: NodeId,
+    },
+    /// Entries were asked for.
+    Wanted {
+        /// Of whom.
+        from: NodeId,
+        /// Whose.
+        author: NodeId,
+    },
+    /// A connection came to nothing before it was known whose it is: no TLS, no certificate, or another protocol.
+    HandshakeFailed {
+        /// From where.
+        address: SocketAddr,
+        /// Why, for people.
+        why: String,
+    },
+    /// Something outside the protocol hampers this node: multicast, an interface, a socket.
+    Trouble {
+        /// What, and what to do, for people.
+        what: String,
+    },
+    /// Entries are being sent that were asked for.
+    Serving {
+        /// To whom.
+        to: NodeId,
+        /// Whose.
+        author: NodeId,
+    },
+}
+
+/// An entry that now stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryEvent {
+    /// Whose.
+    pub author: NodeId,
+    /// Its author's name.
+    pub name: NodeName,
+    /// Its place.
+    pub seq: Seq,
+    /// Its time, as its author wrote it.
+    pub time: Millis,
+    /// Whether it is our own.
+    pub own: bool,
+    /// What the rules said; `None` for a genesis entry.
+    pub verdict: Option<Verdict>,
+    /// What it earned or cost.
+    pub delta: MicroAtp,
+    /// The author's balance after it.
+    pub balance: MicroAtp,
+}
+
+/// Why a segment was not taken. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentRefusal {
+    /// Its bytes, hashes, features or signature do not hold.
+    #[error(transparent)]
+    Wrong(#[from] SegmentFault),
+    /// Its first new entry does not follow our last one.
+    #[error("entry {seq} does not follow the entry before it")]
+    DoesNotFollow {
+        /// Which.
+        seq: Seq,
+    },
+    /// The rules do not admit one of its entries.
+    #[error("entry {seq} is inadmissible: {why}")]
+    Inadmissible {
+        /// Which.
+        seq: Seq,
+        /// Why.
+        why: Inadmissible,
+    },
+    /// This node holds as many authors as it takes.
+    #[error("this node holds {max} authors and takes no more")]
+    TooManyAuthors {
+        /// How many.
+        max: usize,
+    },
+}
