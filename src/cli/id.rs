@@ -84,6 +84,7 @@ pub fn renew(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
         }
         RenewalError::Lock(_)
         | RenewalError::Key(_)
+        | RenewalError::Mark(_)
         | RenewalError::NoKey { .. }
         | RenewalError::Move { .. } => anyhow::Error::from(error),
     })?;

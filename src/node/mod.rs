@@ -256,8 +256,7 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     Ok(Opened { lock, identity, store, books, setup, mark, standing })
 }
 
-/// The node's key and its sign mark. Of a new key the mark is written first: a key without a mark is then one whose mark, and
-/// perhaps store, was lost.
+/// The node's key and its sign mark.
 fn identity(
     data_dir: &Path,
     durability: Durability,
@@ -267,9 +266,7 @@ fn identity(
         return Ok((Arc::new(identity), mark, found));
     }
     let key = NewKey::make()?;
-    let (mut mark, _another_keys) = SignMark::open(data_dir, key.node_id(), durability)?;
-    mark.start_anew();
-    mark.begin(None)?;
+    let mark = SignMark::of_a_new_key(data_dir, key.node_id(), durability)?;
     Ok((Arc::new(key.save(data_dir)?), mark, FoundMark::New))
 }
 

@@ -9,9 +9,15 @@ use std::{
 
 use super::{
     DataDirLock, LockError, STORE_FILE,
-    identity_file::{self, KEY_FILE, KeyFileError},
+    identity_file::{self, KEY_FILE, KeyFileError, NewKey},
 };
-use crate::{log::NodeId, store::sign_mark::SIGN_MARK_FILE};
+use crate::{
+    log::NodeId,
+    store::{
+        Durability, StoreError,
+        sign_mark::{SIGN_MARK_FILE, SignMark},
+    },
+};
 
 /// What became of a renewal.
 #[derive(Clone, Debug)]
@@ -33,6 +39,9 @@ pub enum RenewalError {
     /// The key can't be used. Nothing was changed, unless the old one is put away already: then the next start makes a new one.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// The new key's sign mark can't be written. The old identity is put away already; the next start makes a new one.
+    #[error(transparent)]
+    Mark(#[from] StoreError),
     /// There is no key that could be renewed. Nothing was changed.
     #[error("there is no node in the data directory `{}` yet", path.display())]
     NoKey {
@@ -75,7 +84,10 @@ pub fn renew(data_dir: &Path, now_ms: u64) -> Result<Renewed, RenewalError> {
             Err(error) => return Err(moved(&path, error)),
         }
     }
-    let after = identity_file::load_or_create(data_dir)?.node_id();
+    let key = NewKey::make()?;
+    let after = key.node_id();
+    SignMark::of_a_new_key(data_dir, after, Durability::default())?;
+    key.save(data_dir)?;
     Ok(Renewed { before, after, aside })
 }
 
@@ -100,7 +112,8 @@ mod tests {
         assert_eq!(identity_file::load(dir.path()).unwrap().unwrap().node_id(), renewed.after);
         assert_eq!(identity_file::load(&renewed.aside).unwrap().unwrap().node_id(), old);
         assert_eq!(fs::read_to_string(renewed.aside.join("store.db-wal")).unwrap(), "store.db-wal");
-        assert!(!dir.path().join(STORE_FILE).exists() && !dir.path().join(SIGN_MARK_FILE).exists());
+        assert!(!dir.path().join(STORE_FILE).exists());
+        assert_eq!(fs::read_to_string(renewed.aside.join(SIGN_MARK_FILE)).unwrap(), SIGN_MARK_FILE);
         assert!(dir.path().join("cogmesh.toml").exists(), "the configuration stays");
     }
 

@@ -106,9 +106,16 @@ impl SignMark {
         Ok((Self { path, file, author, durability, number, mark, place }, found))
     }
 
-    /// Forgets what was found: the key was made just now, so nothing can have been signed with it.
-    pub fn start_anew(&mut self) {
-        self.mark = Mark { through: None, hash: None, stopped: false, met: false };
+    /// The mark of a key that was made just now, and with which nothing was signed. It is written before the key is: a key without a
+    /// mark is then one whose mark, and perhaps store, was lost.
+    ///
+    /// # Errors
+    /// Where it can't be written; then the key must not be used.
+    pub fn of_a_new_key(data_dir: &Path, author: NodeId, durability: Durability) -> Result<Self, StoreError> {
+        let (mut mark, _another_keys) = Self::open(data_dir, author, durability)?;
+        mark.mark = Mark { through: None, hash: None, stopped: false, met: false };
+        mark.begin(None)?;
+        Ok(mark)
     }
 
     /// The node begins to run, with a log that ends at that entry: from now on it was not stopped in order. What was marked

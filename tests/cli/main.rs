@@ -8,5 +8,6 @@
 
 mod copies;
 mod offline;
+mod own_log;
 mod running;
 mod support;
