@@ -143,6 +143,43 @@ fn a_store_that_is_set_aside_is_fetched_again_with_the_nodes_own_log() {
     assert!(aside.map(|file| file.file_name()).any(|name| name.to_string_lossy().contains(".aside-")));
 }
 
+/// An entry of legion's, a content of its own, and sprout's account, which its log gives back.
+#[test]
+fn what_a_disk_has_spoiled_comes_back_from_a_peer_and_is_never_shown() {
+    let Some(lab) = lab() else { return };
+    let mut nodes = with_backup(&lab);
+    for number in 20..24 {
+        recorded(&nodes[0], number);
+    }
+    agree(&nodes);
+    nodes[1].terminate();
+    let store = rusqlite::Connection::open(lab.dir().join("thor/store.db")).unwrap();
+    let author = |name: &str| format!("(SELECT number FROM authors WHERE name = '{name}')");
+    let (legion, thor) = (author("legion"), author("thor"));
+    store
+        .execute_batch(&format!(
+            "UPDATE entries SET header = zeroblob(150) WHERE seq = 2 AND author = {legion};
+             UPDATE contents SET content = CAST('spoiled' AS BLOB) WHERE seq = 1 AND author = {thor};
+             UPDATE authors SET account = zeroblob(100) WHERE name = 'sprout';"
+        ))
+        .unwrap();
+    drop(store);
+    nodes[1] = lab.node("thor");
+    let audit =
+        |node: &Node| -> Value { serde_json::from_slice(&node.cli(&["audit", "--json"]).stdout).unwrap() };
+    wait_until(&format!("all is mended\n{}", lab.log("thor")), || {
+        let audit = audit(&nodes[1]);
+        audit["ok"] == true && audit["missing"] == 0 && audit["contents_absent"] == 0
+    });
+    assert!(has_alert(&nodes[1], "store_damaged"));
+    let thoughts = String::from_utf8(nodes[1].cli(&["thoughts", "--json"]).stdout).unwrap();
+    assert!(
+        !thoughts.contains("spoiled") && thoughts.contains(&thought(0)) && thoughts.contains(&thought(21))
+    );
+    agree(&nodes);
+    assert_eq!(recorded(&nodes[1], 30), 5);
+}
+
 /// Both know of each other within five seconds of the moment at which the copy listens, and neither writes.
 fn both_are_alarmed(lab: &Lab, original: &Node, copy: &Node) {
     wait_until("the copy runs", || copy.get("/v1/status").is_some());
