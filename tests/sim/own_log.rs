@@ -6,7 +6,7 @@ use cogmesh::{
     log::Alive,
     protocol::{
         event::Event,
-        frame::{ControlFrame, Instance},
+        frame::{BalanceFrame, ControlFrame, Instance},
         input::{Answer, DiskLow, SubmitFault, Ticket},
         recovery::Doubt,
         view::OwnLogView,
@@ -104,6 +104,25 @@ fn with_its_peers_down_a_restored_backup_waits_and_says_so_until_one_is_back() {
         world.run_until(60_000, &format!("seed {seed}: one peer is enough"), |world| is_open(world, 1));
         assert_eq!(recorded_at(&submitted(&mut world, 1, 21)), Some(Seq(9)));
     }
+}
+
+#[test]
+fn in_doubt_a_node_gives_out_nothing_of_its_own_log_whoever_asks() {
+    let mut world = begun(1, 3);
+    let same = world.backup(1);
+    for node in ALL {
+        world.kill(node);
+    }
+    world.restore(1, same);
+    world.start(1);
+    let stranger = world.add("stranger");
+    start_and_tell(&mut world, stranger, &[1]);
+    world.run_until(5_000, "linked", |world| world.is_meshed(&[1, stranger]));
+    world.forge(stranger, 1, &BalanceFrame::Want { author: world.id(1), from: Seq(0) });
+    world.run_for(10_000);
+    assert!(world.book(stranger, 1).is_none() && !is_open(&world, 1));
+    start_and_tell(&mut world, 0, &[1]);
+    world.run_until(20_000, "once its log is whole it does", |world| world.book(stranger, 1).is_some());
 }
 
 #[test]
