@@ -143,6 +143,42 @@ fn a_store_that_is_set_aside_is_fetched_again_with_the_nodes_own_log() {
     assert!(aside.map(|file| file.file_name()).any(|name| name.to_string_lossy().contains(".aside-")));
 }
 
+/// Thor keeps a hundred thoughts, legion all of them.
+#[test]
+fn a_late_joiner_gets_the_books_whole_and_the_contents_that_somebody_still_has() {
+    let Some(lab) = lab() else { return };
+    let policy = lab.dir().join("rules.toml");
+    fs::write(&policy, "rate_base = 100000\npow_bits = 8\nreward_day_max = 1000000000\n").unwrap();
+    let start = |host: &str, more: &[&str]| {
+        let options = [&["--policy", policy.to_str().unwrap()], more].concat();
+        lab.node_in(host, &lab.dir().join(host), &options)
+    };
+    let mut legion = start("legion", &[]);
+    let thor = start("thor", &["--max-thoughts", "100"]);
+    wait_until("they meet", || thor.verified() == ["legion"] && legion.verified() == ["thor"]);
+    for number in 0..130 {
+        recorded(&thor, number);
+    }
+    let kept = |node: &Node| {
+        node.get("/v1/status").map_or(0, |status| status["corpus"]["thoughts"].as_u64().unwrap())
+    };
+    wait_until("legion has them all", || kept(&legion) == 130);
+    wait_until("thor let go of some", || kept(&thor) < 100);
+    legion.terminate();
+    let sprout = start("sprout", &[]);
+    wait_until("sprout has the books", || sprout.books() == thor.books() && sprout.books().len() == 3);
+    assert_eq!(kept(&sprout), kept(&thor), "and what thor has");
+    let _legion = start("legion", &[]);
+    wait_until("and now the rest", || kept(&sprout) == 130);
+    let status = sprout.get("/v1/status").unwrap();
+    assert_eq!(status["corpus"]["missing"], 0);
+    let audit =
+        |node: &Node| -> Value { serde_json::from_slice(&node.cli(&["audit", "--json"]).stdout).unwrap() };
+    assert_eq!((&audit(&sprout)["ok"], &audit(&sprout)["contents_absent"]), (&true.into(), &0.into()));
+    let (pruned, gone) = (audit(&thor), 130 - kept(&thor));
+    assert_eq!((&pruned["ok"], &pruned["contents_absent"]), (&true.into(), &gone.into()));
+}
+
 /// An entry of legion's, a content of its own, and sprout's account, which its log gives back.
 #[test]
 fn what_a_disk_has_spoiled_comes_back_from_a_peer_and_is_never_shown() {
