@@ -221,19 +221,25 @@ fn lost(run: &Run, state: &State, dir: &Path) -> Result<usize, String> {
         return Err((*what).to_owned());
     }
     let lost = run.acknowledged[..state.acknowledged].iter().filter(|seq| **seq >= log.len() as u64).count();
-    if lost > 0 && !asks_first(run, dir, &books) {
-        return Err("it would sign again what it had signed".to_owned());
+    if state.acknowledged > 0 {
+        check_mark(run, dir, &books, lost)?;
     }
     Ok(lost)
 }
 
-/// Whether a node that lost what it had signed asks its peers before it signs anything, unless it never had any.
-fn asks_first(run: &Run, dir: &Path, books: &Books) -> bool {
-    let (_, found) = SignMark::open(dir, run.own, run.durability).unwrap();
+/// Once something was promised there is a mark, whole; and a node that lost what it had signed asks its peers before it signs
+/// anything, unless it never had any.
+fn check_mark(run: &Run, dir: &Path, books: &Books, lost: usize) -> Result<(), String> {
+    let (_, found) = SignMark::open(dir, run.own, run.durability).map_err(|error| error.to_string())?;
     // The file stands in another place than in the run; what it says is what counts.
-    let (FoundMark::Here(mark) | FoundMark::Copied(mark)) = found else { return true };
+    let (FoundMark::Here(mark) | FoundMark::Copied(mark)) = found else {
+        return Err(format!("the sign mark is lost: {found:?}"));
+    };
     let standing = standing::of(FoundMark::Here(mark), books, run.own);
-    standing.doubt.is_some() || !mark.met
+    match lost > 0 && mark.met && standing.doubt.is_none() {
+        true => Err("it would sign again what it had signed".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// The database's own opinion.
