@@ -159,6 +159,8 @@ pub enum Record {
         author: NodeId,
         /// In the order of their seqs; verified.
         entries: Vec<Entry>,
+        /// Their author's over the last of them.
+        signature: Signature,
     },
     /// The node may lack entries of its own log, and must get it back before it writes, also after a restart (see [`Books::restored`]).
     Doubted,

@@ -49,7 +49,7 @@ pub use self::{
 use crate::{
     ledger::types::Seq,
     log::{
-        Architecture, Body, Claim, Entry, FederationId, Genesis, Identity, NodeId, Rules,
+        Architecture, Body, Claim, Entry, FederationId, Genesis, Hash, Identity, NodeId, Rules,
         books::{Books, Record},
     },
     monitor::Monitor,
@@ -63,6 +63,7 @@ use crate::{
         frame::Instance,
         hello::Setup,
         input::{Hint, Input},
+        own::is_overruled,
         recovery::Standing,
     },
     store::{
@@ -150,7 +151,9 @@ fn launch(
     let clock = Arc::new(Clock::start(books.newest_time));
     let (commit_sender, commits) = mpsc::unbounded_channel();
     // The loop reads commits until the writer has ended, so this never goes unheard.
-    let writer_setup = WriterSetup { own: setup.id(), mark: Some(mark) };
+    let mark = Arc::new(Mutex::new(mark));
+    let end = books.authors.get(&setup.id()).map(|book| (book.seq(), book.hash));
+    let writer_setup = WriterSetup { own: setup.id(), mark: Some(Arc::clone(&mark)), end };
     let writer = Writer::start(Arc::clone(&store), writer_setup, move |commit| {
         drop(commit_sender.send(commit));
     });
@@ -197,6 +200,8 @@ fn launch(
         discovery,
         store,
         writer,
+        mark,
+        has_met: false,
         monitor,
         events,
         commits: commits_sender,
@@ -247,13 +252,39 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let standing =
         Standing { write_without_peers: config.write_without_peers, ..standing::of(found, &books, own) };
     let setup = setup(config, &identity, federation, &*store)?;
-    if standing.doubt.is_some() && !books.restored {
-        // Once the mark is written here, nothing else tells the next start what this one has seen.
-        store.commit(&[Record::Doubted])?;
-        mark.met_a_peer()?;
-    }
-    mark.begin(books.authors.get(&own).map(|book| (book.seq(), book.hash)))?;
+    let end = books.authors.get(&own).map(|book| (book.seq(), book.hash));
+    begin(&*store, &mut mark, &books, standing, end)?;
     Ok(Opened { lock, identity, store, books, setup, mark, standing })
+}
+
+/// Writes down how the node begins, before anything is signed.
+fn begin(
+    store: &dyn Store,
+    mark: &mut SignMark,
+    books: &Books,
+    standing: Standing,
+    end: Option<(Seq, Hash)>,
+) -> Result<(), StoreError> {
+    let is_in_doubt = standing.doubt.is_some() || end.map(|(seq, _)| seq) < standing.through;
+    match (is_in_doubt, is_overruled(standing, end)) {
+        (true, false) => {
+            if !books.restored {
+                store.commit(&[Record::Doubted])?;
+            }
+            // Once the mark is written here, nothing else tells the next start what this one has seen.
+            store.sync()?;
+            mark.begin_in_doubt()
+        }
+        (is_in_doubt, _) => {
+            if books.restored {
+                store.commit(&[Record::Recovered])?;
+            }
+            if is_in_doubt {
+                mark.overrule(end);
+            }
+            mark.begin(end)
+        }
+    }
 }
 
 /// The node's key and its sign mark.
@@ -414,5 +445,64 @@ fn about(config: &Config, setup: &Setup, endpoint: &Endpoint) -> About {
         data_dir: config.data_dir.clone(),
         certificate_fingerprint: certificate.fingerprint(),
         certificate_expires_ms: EXPIRES_MS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::{policy::Policy, types::Level},
+        log::Hardware,
+        store::CorpusBounds,
+    };
+
+    fn config(dir: &Path) -> Config {
+        Config {
+            data_dir: dir.to_owned(),
+            name: "legion".parse().unwrap(),
+            hardware: Hardware::Software,
+            level: Level::MAX,
+            federation: "lan".parse().unwrap(),
+            policy: Policy { pow_bits: 4, ..Policy::default() },
+            listen: Listen::Loopback,
+            port: None,
+            peers: vec![],
+            mdns: false,
+            durability: Durability::Full,
+            corpus: CorpusBounds::default(),
+            disk_free_min: 0,
+            write_without_peers: false,
+            rebuild_from_peers: false,
+            peers_max: 64,
+        }
+    }
+
+    #[test]
+    fn a_store_that_was_restored_on_a_new_machine_stays_in_doubt_however_often_it_is_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        drop(open(&config).unwrap());
+        std::fs::remove_file(dir.path().join("sign.mark")).unwrap();
+        let federation = FederationId::new(&config.federation, &config.policy, None);
+        let own = identity_file::load(dir.path()).unwrap().unwrap().node_id();
+        let store = open_store(dir.path(), store_options(&config, federation, own)).unwrap();
+        store.commit(&[Record::Doubted]).unwrap();
+        drop(store);
+        for start in 1..4 {
+            assert!(open(&config).unwrap().standing.doubt.is_some(), "start {start}");
+        }
+        let overruled = Config { write_without_peers: true, ..config.clone() };
+        drop(open(&overruled).unwrap());
+        assert_eq!(open(&config).unwrap().standing.doubt, None, "the operator need not answer twice");
+    }
+
+    #[test]
+    fn a_renewed_identity_is_in_no_doubt() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        drop(open(&config).unwrap());
+        renewal::renew(dir.path(), 7).unwrap();
+        assert_eq!(open(&config).unwrap().standing.doubt, None);
     }
 }

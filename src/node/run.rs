@@ -1,6 +1,9 @@
 //! The loop: inputs in, effects out. One task owns the core; nothing is awaited while it decides.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{
     sync::{broadcast, mpsc, oneshot, watch},
@@ -29,6 +32,7 @@ use crate::{
     },
     store::{
         Store, StoreError,
+        sign_mark::SignMark,
         writer::{Committed, Writer},
     },
 };
@@ -61,6 +65,9 @@ pub(super) struct Loop {
     pub(super) discovery: Discovery,
     pub(super) store: Arc<dyn Store>,
     pub(super) writer: Writer,
+    pub(super) mark: Arc<Mutex<SignMark>>,
+    /// Whether the mark says so already.
+    pub(super) has_met: bool,
     pub(super) monitor: Arc<Monitor>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
     pub(super) commits: watch::Sender<u64>,
@@ -95,6 +102,8 @@ struct Turn {
     /// What the writer had no room for: nothing else is taken in until it has.
     unsent: std::collections::VecDeque<Vec<Record>>,
     served: mpsc::UnboundedSender<Served>,
+    /// What ends the node.
+    failure: Option<StoreError>,
     /// Too little room, as the watch on the disk says.
     disk_low: Option<DiskLow>,
     /// Whether the writer waits for room.
@@ -112,6 +121,7 @@ impl Loop {
             next_ticket: 0,
             unsent: std::collections::VecDeque::new(),
             served,
+            failure: None,
             disk_low: None,
             is_full: false,
             tasks: TaskTracker::new(),
@@ -123,6 +133,9 @@ impl Loop {
             // While the disk is behind, nothing is taken in but its own news: the queues fill, and back-pressure
             // reaches the senders.
             let open = turn.unsent.is_empty();
+            if let Some(error) = turn.failure.take() {
+                break Err(RunError::Store { why: describe(&error) });
+            }
             // Not biased: whichever source is busy, the others and the timer get their turns.
             tokio::select! {
                 commit = sources.commits.recv() => match commit {
@@ -270,7 +283,7 @@ impl Loop {
                     self.endpoint.publish(&to, &segment);
                 }
                 Effect::Serve { link, author, span } => self.serve(turn, link, author, span),
-                Effect::Admit { link } => self.endpoint.admit(link),
+                Effect::Admit { link } => self.admit(turn, link),
                 Effect::Close { link, refusal } => self.endpoint.close(link, refusal),
                 Effect::Verify { node } => self.discovery.verify(node),
                 Effect::Event(event) => self.tell(event),
@@ -287,6 +300,19 @@ impl Loop {
         if let Err(full) = self.writer.send(records) {
             turn.unsent.push_back(full.records);
         }
+    }
+
+    /// Before a peer is told anything of our log, the mark says that somebody may hold it. Once in a directory's life that is written.
+    fn admit(&mut self, turn: &mut Turn, link: LinkId) {
+        if !self.has_met {
+            let met = self.mark.lock().unwrap_or_else(PoisonError::into_inner).met_a_peer();
+            if let Err(error) = met {
+                turn.failure = Some(error);
+                return;
+            }
+            self.has_met = true;
+        }
+        self.endpoint.admit(link);
     }
 
     fn serve(&self, turn: &Turn, link: LinkId, author: NodeId, span: Span) {

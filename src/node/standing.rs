@@ -1,6 +1,7 @@
 //! Standing: what a start makes of the sign mark and the store, before anything is signed. Source: protocol.md, The log.
 
 use crate::{
+    ledger::types::Seq,
     log::{NodeId, books::Books},
     protocol::recovery::{Doubt, Standing},
     store::sign_mark::{FoundMark, Mark},
@@ -25,7 +26,9 @@ pub fn of(found: FoundMark, books: &Books, own: NodeId) -> Standing {
         true => Some(Doubt::Restored),
         false => doubt,
     };
-    let through = exact.map(|(seq, _)| seq);
+    // One that is ahead says at least that the log was begun.
+    let begun = mark.and_then(|mark| mark.through).map(|_| Seq::GENESIS);
+    let through = exact.map(|(seq, _)| seq).or(begun);
     // Where nobody was ever met, nobody has more of this log than we.
     let alone = mark.is_some_and(|mark| !mark.met) && doubt != Some(Doubt::Copied);
     match alone {
@@ -46,7 +49,7 @@ mod tests {
         ledger::{
             account::Account,
             policy::Policy,
-            types::{Level, Millis, Seq},
+            types::{Level, Millis},
         },
         log::{Hardware, Hash, books::AuthorBook},
     };
@@ -99,7 +102,7 @@ mod tests {
         let exact = mark(Some(5), Some(7));
         assert_eq!(standing(FoundMark::Copied(exact), &books(Some(5))), (Some(5), Some(Doubt::Copied)));
         let ahead = mark(Some(1_000), None);
-        assert_eq!(standing(FoundMark::Here(ahead), &books(Some(5))), (None, Some(Doubt::UncleanStop)));
+        assert_eq!(standing(FoundMark::Here(ahead), &books(Some(5))), (Some(0), Some(Doubt::UncleanStop)));
         assert_eq!(standing(FoundMark::Damaged, &books(Some(5))).1, Some(Doubt::MarkLost));
         let emptied = standing(FoundMark::Nothing, &books(None)).1;
         assert_eq!(emptied, Some(Doubt::MarkLost), "a key whose store and mark are gone");

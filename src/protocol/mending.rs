@@ -1,7 +1,7 @@
 //! Mending: entries that are damaged in the store, and contents that it never had, are asked for again, of one peer after
 //! the other. What comes is verified like every segment, and the store puts it back where it fits the chain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
     event::Event,
@@ -16,16 +16,18 @@ use crate::{
     },
 };
 
-/// A peer that sends nothing for so long is not waited for.
+/// A peer that sends nothing for so long is not waited for...
 const SILENT_MAX: Millis = Millis(5_000);
+/// ... and asked again after so long: it may have been busy.
+const RETRY: Millis = Millis(60_000);
 
 /// What is missing, and who is asked for it.
 #[derive(Debug, Default)]
 pub struct Mending {
     /// In order, without overlap.
     missing: BTreeMap<NodeId, Vec<Span>>,
-    /// Linked peers, and the authors for which each was asked in vain or to the end.
-    links: BTreeMap<LinkId, BTreeSet<NodeId>>,
+    /// Linked peers, and the authors for which each was asked: to the end (`None`), or until when it is left alone.
+    links: BTreeMap<LinkId, BTreeMap<NodeId, Option<Millis>>>,
     /// One author at a time of each link, and each author of one link at a time.
     asked: BTreeMap<LinkId, Asked>,
 }
@@ -70,14 +72,14 @@ impl Mending {
             self.lack(entry.author(), entry.seq());
         }
         if let (Some(entry), Some(tried)) = (bare.last(), self.links.get_mut(&link)) {
-            tried.insert(entry.author());
+            tried.insert(entry.author(), None);
         }
         self.ask(mono, out);
     }
 
     /// A peer is linked.
     pub fn established(&mut self, mono: Millis, link: LinkId, out: &mut Vec<Effect>) {
-        self.links.insert(link, BTreeSet::new());
+        self.links.insert(link, BTreeMap::new());
         self.ask(mono, out);
     }
 
@@ -88,10 +90,17 @@ impl Mending {
         self.ask(mono, out);
     }
 
-    /// A segment brought only what is known. Where it was asked for here, it goes to the store.
+    /// A segment brought only what is known. Where something of it is missing, it goes to the store, whoever sent it.
     pub fn heard(&mut self, mono: Millis, link: LinkId, segment: &Segment, out: &mut Vec<Effect>) {
-        let Some(asked) = self.asked.get_mut(&link) else { return };
         let author = segment.author();
+        if segment.entries().iter().any(|entry| !is_bare(entry) && self.lacks(author, entry.seq())) {
+            let (entries, head) = (segment.entries().to_vec(), *segment.head());
+            for entry in entries.iter().filter(|entry| !is_bare(entry)) {
+                self.has(author, entry.seq());
+            }
+            out.push(Effect::Store(vec![Record::Mended { author, entries, signature: head.signature }]));
+        }
+        let Some(asked) = self.asked.get_mut(&link) else { return };
         if asked.author != author || segment.last() < asked.span.first || segment.first() > asked.span.last {
             return;
         }
@@ -100,10 +109,6 @@ impl Mending {
         let next = segment.last().next();
         let is_done = next > asked.span.last;
         asked.span.first = next;
-        for entry in segment.entries().iter().filter(|entry| !is_bare(entry)) {
-            self.has(author, entry.seq());
-        }
-        out.push(Effect::Store(vec![Record::Mended { author, entries: segment.entries().to_vec() }]));
         if is_done {
             self.next_span(mono, link, author, out);
         }
@@ -114,7 +119,7 @@ impl Mending {
         let is_it = self.asked.get(&link).is_some_and(|asked| asked.author == author);
         let is_begun = self.asked.get(&link).is_some_and(|asked| asked.has_begun);
         if is_it && is_begun {
-            self.done(link, author);
+            self.done(link, author, None);
             self.ask(mono, out);
         }
     }
@@ -122,7 +127,13 @@ impl Mending {
     /// When [`Self::tick`] has something to do.
     #[must_use]
     pub fn wake_at(&self) -> Option<Millis> {
-        self.asked.values().map(|asked| asked.heard.plus(SILENT_MAX)).min()
+        let silent = self.asked.values().map(|asked| asked.heard.plus(SILENT_MAX));
+        let retries = self
+            .links
+            .values()
+            .flatten()
+            .filter_map(|(author, retry)| (*retry).filter(|_| self.missing.contains_key(author)));
+        silent.chain(retries).min()
     }
 
     /// Asks others where somebody is silent.
@@ -135,7 +146,10 @@ impl Mending {
             .map(|(link, asked)| (*link, asked.author))
             .collect();
         for (link, author) in due {
-            self.done(link, author);
+            self.done(link, author, Some(mono.plus(RETRY)));
+        }
+        for tried in self.links.values_mut() {
+            tried.retain(|_, retry| retry.is_none_or(|at| at > mono));
         }
         self.ask(mono, out);
     }
@@ -151,16 +165,16 @@ impl Mending {
         match next {
             Some(span) => self.send(mono, link, author, span, out),
             None => {
-                self.done(link, author);
+                self.done(link, author, None);
                 self.ask(mono, out);
             }
         }
     }
 
-    fn done(&mut self, link: LinkId, author: NodeId) {
+    fn done(&mut self, link: LinkId, author: NodeId, retry: Option<Millis>) {
         self.asked.remove(&link);
         if let Some(tried) = self.links.get_mut(&link) {
-            tried.insert(author);
+            tried.insert(author, retry);
         }
     }
 
@@ -170,10 +184,9 @@ impl Mending {
         for link in idle {
             let tried = self.links.get(&link);
             let is_asked = |author: &NodeId| self.asked.values().any(|asked| asked.author == *author);
-            let wanted = self
-                .missing
-                .iter()
-                .find(|(author, _)| tried.is_some_and(|tried| !tried.contains(author)) && !is_asked(author));
+            let wanted = self.missing.iter().find(|(author, _)| {
+                tried.is_some_and(|tried| !tried.contains_key(author)) && !is_asked(author)
+            });
             if let Some((author, span)) = wanted.and_then(|(author, spans)| Some((*author, *spans.first()?)))
             {
                 self.send(mono, link, author, span, out);
@@ -185,6 +198,11 @@ impl Mending {
         self.asked.insert(link, Asked { author, span, has_begun: false, heard: mono });
         out.push(Effect::Balance { link, frame: BalanceFrame::Mend { author, span } });
         out.push(Effect::Event(Event::Mending { author, span }));
+    }
+
+    fn lacks(&self, author: NodeId, seq: Seq) -> bool {
+        let spans = self.missing.get(&author).map_or(&[][..], Vec::as_slice);
+        spans.iter().any(|span| span.first <= seq && seq <= span.last)
     }
 
     /// Adds one seq to the spans of an author.

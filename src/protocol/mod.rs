@@ -48,7 +48,7 @@ use self::{
     authors::Authors,
     dialling::Dialling,
     event::{Event, SegmentRefusal},
-    frame::{BalanceFrame, ControlFrame, HeadReport, StreamKind},
+    frame::{BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, HeadReport, StreamKind},
     guard::Guard,
     hello::Setup,
     input::{Answer, Attempt, DiskLow, Effect, Ended, Input, LinkId, Now},
@@ -65,6 +65,7 @@ use crate::{
     log::{
         Entry, Head, NodeId, Segment, SegmentFault, Verified,
         books::{Books, Record, Span},
+        identity::BadSignature,
     },
 };
 
@@ -275,7 +276,16 @@ impl Federation {
             }
             BalanceFrame::Heads(mut reports) => {
                 for report in &reports {
-                    self.heard_of_own(now, link, &report.head, out);
+                    if let Err(fault) = self.heard_of_own(now, link, &report.head, out) {
+                        let why = SegmentRefusal::Wrong(SegmentFault::Signature(fault));
+                        return self.wrong(now, link, why, out);
+                    }
+                }
+                // The last frame of a round is never a full one.
+                if reports.len() < HEADS_PER_FRAME_MAX
+                    && let Some(peer) = self.peers.node_of(link)
+                {
+                    self.own.told_all(peer);
                 }
                 // What others hold of our own log is asked for only while we get it back.
                 reports.retain(|report| self.own.takes_back() || !self.own.lacks(&report.head));
@@ -308,10 +318,19 @@ impl Federation {
         }
     }
 
-    fn heard_of_own(&mut self, now: Now, link: LinkId, head: &Head, out: &mut Vec<Effect>) {
-        let Some(peer) = self.peers.node_of(link).filter(|_| head.author == self.setup.id()) else { return };
+    fn heard_of_own(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        head: &Head,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), BadSignature> {
+        let Some(peer) = self.peers.node_of(link).filter(|_| head.author == self.setup.id()) else {
+            return Ok(());
+        };
         match self.own.heard_of(&self.setup, peer, head) {
             OwnHeard::Nothing => {}
+            OwnHeard::Unsigned(fault) => return Err(fault),
             OwnHeard::Recovering => {
                 out.push(Effect::Store(vec![Record::Doubted]));
                 out.push(Effect::Event(Event::OwnLogBehind { peer, theirs: head.seq }));
@@ -325,6 +344,7 @@ impl Federation {
                 self.halted(halt, out);
             }
         }
+        Ok(())
     }
 
     /// Nothing more is signed by this process; and the next one gets its log back first.
@@ -346,6 +366,9 @@ impl Federation {
         let now = self.writing_time(now, out);
         if self.own.try_to_open(&self.setup, now, out) {
             self.sync.grew(now.mono, self.setup.id());
+            // Strangers that were met meanwhile were not.
+            let known = self.peers.known(now);
+            out.extend(known.into_iter().map(|(id, peer)| Effect::Store(vec![Record::Peer { id, peer }])));
         }
     }
 
@@ -353,7 +376,10 @@ impl Federation {
         let was_full = std::mem::replace(&mut self.is_full, low.is_some());
         self.own.disk(low);
         match (was_full, low) {
-            (false, Some(low)) => out.push(Effect::Event(Event::DiskLow(low))),
+            (false, Some(low)) => {
+                self.sync.pause();
+                out.push(Effect::Event(Event::DiskLow(low)));
+            }
             (true, None) => {
                 out.push(Effect::Event(Event::DiskRoomy));
                 self.sync.release(now.mono, &self.authors, out);
@@ -503,7 +529,10 @@ impl Federation {
                     self.own.unlinked(node);
                 }
                 Change::CloneOfUs => self.clone_of_us(out),
-                Change::Established { link, node } => {
+                Change::Established { link, node, known } => {
+                    if self.own.may_remember(node) {
+                        out.push(Effect::Store(vec![Record::Peer { id: node, peer: known }]));
+                    }
                     if let Some(address) = self.peers.address_of(link) {
                         self.dialling.established(node, address);
                     }

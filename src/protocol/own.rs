@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-pub use self::gate::{Halt, OwnHeard};
+pub use self::gate::{Halt, OwnHeard, is_overruled};
 use self::{
     gate::Writing,
     keys::{Keys, Known},
@@ -98,9 +98,8 @@ impl Own {
         let have = book.as_ref().map(|book| book.seq());
         let is_behind = have < standing.through;
         let doubt = standing.doubt.or_else(|| is_behind.then_some(Doubt::Behind));
-        // Where the whole log is gone, its first entry was signed all the same: nobody's word makes it free again.
-        let overruled = standing.write_without_peers && (have.is_some() || standing.through.is_none());
-        let writing = match doubt.filter(|_| !overruled) {
+        let end = book.as_ref().map(|book| (book.seq(), book.hash));
+        let writing = match doubt.filter(|_| !is_overruled(standing, end)) {
             Some(doubt) => Writing::Recovering(Recovery::new(doubt, standing.through, known_peers.clone())),
             None => Writing::Open,
         };
@@ -211,8 +210,13 @@ impl Own {
     pub fn stored(&mut self, setup: &Setup, through: Seq, authors: &mut Authors) -> Published {
         let mut published = Published { segments: vec![], answers: vec![], refused: vec![], events: vec![] };
         if let Some(fault) = self.forbidden() {
-            let tickets = self.waiting.drain(..).flat_map(|waiting| waiting.tickets);
-            published.refused = tickets.map(|ticket| (ticket, fault.clone())).collect();
+            for waiting in self.waiting.drain(..) {
+                let refused = waiting.tickets.iter().map(|ticket| (*ticket, fault.clone()));
+                published.refused.extend(refused);
+                if let Some(key) = &waiting.key {
+                    self.keys.forget(key);
+                }
+            }
             return published;
         }
         let mut batch = vec![];

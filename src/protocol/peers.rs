@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     ledger::types::Millis,
-    log::{Alive, NodeId},
+    log::{Alive, NodeId, books::KnownPeer},
 };
 
 /// From TLS to admission.
@@ -90,7 +90,7 @@ struct Admitted {
 }
 
 /// What a change among the links means for the rest of the core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A link counts from now on.
     Established {
@@ -98,6 +98,8 @@ pub enum Change {
         link: LinkId,
         /// To whom.
         node: NodeId,
+        /// What to remember of it.
+        known: KnownPeer,
     },
     /// A link counts no longer.
     Gone {
@@ -187,6 +189,8 @@ impl Peers {
                 }
                 changes
             }
+            // The accepting side counts us in already.
+            (Stage::Doubted { .. } | Stage::Cloned { .. }, ControlFrame::Ping { .. }) => vec![],
             (Stage::Admitted(_) | Stage::Cloned { .. }, ControlFrame::Alive(alive)) => {
                 self.is_alive(context, link, &alive, out);
                 vec![]

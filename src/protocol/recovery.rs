@@ -12,9 +12,11 @@ use crate::{
     log::NodeId,
 };
 
-/// How long a peer has for telling the head of our log once it is linked, and the other peers for turning up once one has
-/// told. Heads are the first thing that is said on a new link.
+/// How long the other peers of earlier runs have for turning up once one has told its heads.
 const GRACE: Millis = Millis(2_000);
+/// How long a peer of an earlier run that is linked is waited for. Heads are the first thing that is said on a new link, so one that
+/// takes longer tells nothing.
+const SILENT_MAX: Millis = Millis(10_000);
 
 /// What is known of our own log beside the books when a node starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +66,7 @@ pub struct Recovery {
     known: BTreeSet<NodeId>,
     /// Peers that are linked now, and since when on the monotonic clock.
     linked: BTreeMap<NodeId, Millis>,
-    /// Those that told a head of our log.
+    /// Those of them that told all their heads, or one of our log.
     told: BTreeSet<NodeId>,
     /// When the first peer of an earlier run had its say.
     answered_at: Option<Millis>,
@@ -97,6 +99,17 @@ impl Recovery {
         self.linked.remove(&node);
     }
 
+    /// A peer told all its heads: had it one of our log, that is told as well.
+    pub fn told_all(&mut self, node: NodeId) {
+        self.told.insert(node);
+    }
+
+    /// Whether a peer is one of an earlier run. Others may never have met us.
+    #[must_use]
+    pub fn is_known(&self, node: NodeId) -> bool {
+        self.known.contains(&node)
+    }
+
     /// A peer told a head of our log that we signed.
     pub fn told(&mut self, node: NodeId, head: Seq) {
         self.told.insert(node);
@@ -107,39 +120,37 @@ impl Recovery {
     /// of more had its say.
     pub fn is_complete(&mut self, mono: Millis, have: Option<Seq>) -> bool {
         self.looked = mono;
-        let answered =
-            self.linked.iter().filter(|(node, since)| self.has_answered(**node, **since, mono)).count();
-        if answered > 0 {
+        // A stranger's word that there is nothing more is worth nothing: it may never have met us. Where we know of nobody, it has
+        // to do.
+        let mut answered = self.told.iter().filter(|node| self.known.is_empty() || self.known.contains(node));
+        if answered.next().is_some() {
             self.answered_at.get_or_insert(mono);
         }
         if have < self.through {
             return false;
         }
-        let everyone = self
-            .known
-            .iter()
-            .all(|node| self.linked.get(node).is_some_and(|since| self.has_answered(*node, *since, mono)));
-        let waited = self.answered_at.is_some_and(|at| at.plus(GRACE) <= mono);
+        let Some(answered_at) = self.answered_at else { return self.doubt == Doubt::Behind };
+        let is_awaited = |node: &NodeId| {
+            !self.told.contains(node)
+                && match self.linked.get(node) {
+                    Some(since) => since.plus(SILENT_MAX) > mono,
+                    None => answered_at.plus(GRACE) > mono,
+                }
+        };
         match self.doubt {
             // What is missing is known exactly.
             Doubt::Behind => true,
             Doubt::Restored | Doubt::Copied | Doubt::MarkLost | Doubt::UncleanStop => {
-                answered > 0 && (everyone || waited)
+                !self.known.iter().any(is_awaited)
             }
         }
-    }
-
-    /// A stranger's word that there is nothing more is worth nothing: it may never have met us. Where we know of nobody, it
-    /// has to do.
-    fn has_answered(&self, node: NodeId, since: Millis, mono: Millis) -> bool {
-        let counts = self.known.is_empty() || self.known.contains(&node);
-        counts && (self.told.contains(&node) || since.plus(GRACE) <= mono)
     }
 
     /// When [`Self::is_complete`] may say something else, though nothing came in.
     #[must_use]
     pub fn wake_at(&self) -> Option<Millis> {
-        let graces = self.linked.values().copied().chain(self.answered_at).map(|since| since.plus(GRACE));
+        let silences = self.linked.values().map(|since| since.plus(SILENT_MAX));
+        let graces = silences.chain(self.answered_at.map(|since| since.plus(GRACE)));
         graces.filter(|at| *at > self.looked).min()
     }
 
@@ -185,6 +196,7 @@ mod tests {
         assert!(!recovery.is_complete(Millis(1_000_000), Some(Seq(5))));
         recovery.linked(Millis(0), node(9));
         recovery.told(node(9), Seq(3));
+        recovery.told_all(node(9));
         for mono in [1_000_000, 2_000_000] {
             assert!(!recovery.is_complete(Millis(mono), Some(Seq(5))), "a stranger's word does not count");
         }
@@ -198,11 +210,23 @@ mod tests {
         recovery.told(node(1), Seq(7));
         assert!(!recovery.is_complete(Millis(20), Some(Seq(5))), "it lacks two entries");
         assert!(!recovery.is_complete(Millis(30), Some(Seq(7))), "the other may know of more");
-        assert_eq!(recovery.wake_at(), Some(Millis(2_000)));
+        assert_eq!(recovery.wake_at(), Some(Millis(2_020)));
         assert!(recovery.is_complete(Millis(2_020), Some(Seq(7))), "the other had its time");
         recovery.linked(Millis(2_021), node(2));
-        recovery.told(node(2), Seq(7));
-        assert!(recovery.is_complete(Millis(2_022), Some(Seq(7))));
+        assert!(!recovery.is_complete(Millis(2_022), Some(Seq(7))), "now that it is there, it is heard out");
+        recovery.told_all(node(2));
+        assert!(recovery.is_complete(Millis(2_023), Some(Seq(7))));
+    }
+
+    #[test]
+    fn silence_is_no_word() {
+        let mut recovery = Recovery::new(Doubt::Restored, None, BTreeSet::from([node(1)]));
+        recovery.linked(Millis(0), node(1));
+        for mono in [2_000, 20_000, 200_000] {
+            assert!(!recovery.is_complete(Millis(mono), Some(Seq(3))));
+        }
+        recovery.told_all(node(1));
+        assert!(recovery.is_complete(Millis(200_001), Some(Seq(3))), "it knows of nothing more");
     }
 
     #[test]

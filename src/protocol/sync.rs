@@ -40,6 +40,9 @@ pub struct Sync {
     asked: BTreeMap<NodeId, Asked>,
     /// Authors whose entries lie too far ahead of our clock: not asked for before that monotonic time.
     held: BTreeMap<NodeId, Millis>,
+    /// While there is no room for what would come, nothing is asked for; these are when there is.
+    postponed: BTreeSet<NodeId>,
+    is_paused: bool,
     /// Authors whose heads changed since the last flush.
     changed: BTreeSet<NodeId>,
     flush_at: Option<Millis>,
@@ -111,7 +114,7 @@ impl Sync {
         };
         self.links.insert(link, fresh);
         let all: Vec<NodeId> = authors.iter().map(|(id, _)| id).collect();
-        send_heads(&[link], &all, authors, own, out);
+        send_round(link, &all, authors, own, out);
     }
 
     /// A link is gone: what was asked of it is asked of others.
@@ -321,9 +324,17 @@ impl Sync {
         self.unask(mono, author, authors, out);
     }
 
+    /// There is no room for what would come: nothing is asked for.
+    pub fn pause(&mut self) {
+        self.is_paused = true;
+    }
+
     /// There is room again for what had to be held back, whatever it was held for.
     pub fn release(&mut self, mono: Millis, authors: &Authors, out: &mut Vec<Effect>) {
-        for author in std::mem::take(&mut self.held).into_keys() {
+        self.is_paused = false;
+        let held = std::mem::take(&mut self.held).into_keys();
+        let waiting: BTreeSet<NodeId> = held.chain(std::mem::take(&mut self.postponed)).collect();
+        for author in waiting {
             self.ask_someone(mono, author, authors, out);
         }
     }
@@ -364,7 +375,7 @@ impl Sync {
         for (id, link) in &mut self.links {
             if link.resend_at.is_some_and(|at| at <= mono) {
                 link.resend_at = None;
-                send_heads(&[*id], &all, authors, own, out);
+                send_round(*id, &all, authors, own, out);
             }
         }
         let silent = |asked: &Asked| asked.heard.plus(WANT_SILENT_MAX) <= mono;
@@ -417,6 +428,11 @@ impl Sync {
         if forked || self.asked.contains_key(&author) || self.held.contains_key(&author) {
             return;
         }
+        if self.is_paused {
+            // No more than the authors that peers told of, which are bounded.
+            self.postponed.insert(author);
+            return;
+        }
         let Some(peer) = self.links.get_mut(&link) else { return };
         if peer.wanted.len() >= WANTS_PER_LINK_MAX {
             // No more than the authors that the peer told of, which are bounded.
@@ -438,6 +454,17 @@ impl Link {
         out.push(Effect::Serve { link, author, span });
         out.push(Effect::Event(Event::Serving { to: self.node, author }));
     }
+}
+
+/// Tells a link all heads. The last frame is one that is not full, if need be an empty one: by that the other side knows that it was
+/// told all.
+fn send_round(link: LinkId, all: &[NodeId], authors: &mut Authors, own: Option<Head>, out: &mut Vec<Effect>) {
+    let reports: Vec<HeadReport> = all.iter().filter_map(|id| report(*id, authors, own)).collect();
+    let rest = reports.chunks_exact(HEADS_PER_FRAME_MAX).remainder();
+    for full in reports.chunks_exact(HEADS_PER_FRAME_MAX) {
+        out.push(Effect::Balance { link, frame: BalanceFrame::Heads(full.to_vec()) });
+    }
+    out.push(Effect::Balance { link, frame: BalanceFrame::Heads(rest.to_vec()) });
 }
 
 /// Tells those links the heads of those authors, in frames of a bounded length.

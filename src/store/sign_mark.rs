@@ -10,6 +10,7 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -71,6 +72,8 @@ pub struct SignMark {
     number: u64,
     mark: Mark,
     place: String,
+    /// While the log is in doubt, a mark that says more than the log has stays as it is.
+    in_doubt: bool,
 }
 
 impl SignMark {
@@ -98,12 +101,14 @@ impl SignMark {
         let found = match &newest {
             None if bytes.is_empty() => FoundMark::Nothing,
             None => FoundMark::Damaged,
-            Some(line) if line.place == place => FoundMark::Here(line.mark),
+            Some(line) if line.place == place && is_as_written(&file, line.written_ms).map_err(cannot)? => {
+                FoundMark::Here(line.mark)
+            }
             Some(line) => FoundMark::Copied(line.mark),
         };
         let fresh = Mark { through: None, hash: None, stopped: false, met: false };
         let (number, mark) = newest.map_or((0, fresh), |line| (line.number, line.mark));
-        Ok((Self { path, file, author, durability, number, mark, place }, found))
+        Ok((Self { path, file, author, durability, number, mark, place, in_doubt: false }, found))
     }
 
     /// The mark of a key that was made just now, and with which nothing was signed. It is written before the key is: a key without a
@@ -118,14 +123,48 @@ impl SignMark {
         Ok(mark)
     }
 
-    /// The node begins to run, with a log that ends at that entry: from now on it was not stopped in order. What was marked
-    /// before stays marked.
+    /// The node begins to run, with a log that ends at that entry and is in no doubt: from now on it was not stopped in order.
     ///
     /// # Errors
     /// Where it can't be written; then the node must not run.
     pub fn begin(&mut self, end: Option<(Seq, Hash)>) -> Result<(), StoreError> {
         self.mark.stopped = false;
-        self.take_up(end);
+        if self.durability == Durability::Full {
+            self.settle(end);
+        }
+        self.write(Sync::Now)
+    }
+
+    /// The node begins to run, and its log is in doubt: what is marked stays marked, and somebody may hold more than the log has.
+    ///
+    /// # Errors
+    /// Where it can't be written; then the node must not run.
+    pub fn begin_in_doubt(&mut self) -> Result<(), StoreError> {
+        self.in_doubt = true;
+        self.mark.stopped = false;
+        self.mark.met = true;
+        self.write(Sync::Now)
+    }
+
+    /// The operator said that nobody has more of the log than what ends there. What was marked is forgotten when it is written next.
+    pub fn overrule(&mut self, end: Option<(Seq, Hash)>) {
+        (self.mark.through, self.mark.hash) = end.unzip();
+    }
+
+    /// From now on the log is in doubt.
+    pub fn doubt(&mut self) {
+        self.in_doubt = true;
+    }
+
+    /// The log, which ends at that entry, is in doubt no more.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn recovered(&mut self, end: Option<(Seq, Hash)>) -> Result<(), StoreError> {
+        self.in_doubt = false;
+        if self.durability == Durability::Full {
+            self.settle(end);
+        }
         self.write(Sync::Now)
     }
 
@@ -137,7 +176,9 @@ impl SignMark {
         match self.durability {
             Durability::Full => {
                 // The log itself is synced. Where a power cut takes the mark's last lines, the log is ahead of it, which says enough.
-                self.take_up(Some((seq, hash)));
+                if !self.in_doubt || self.mark.hash.is_some() {
+                    self.settle(Some((seq, hash)));
+                }
                 self.write(Sync::Later)
             }
             Durability::Normal if Some(seq) > self.mark.through => {
@@ -161,23 +202,24 @@ impl SignMark {
         self.write(Sync::Now)
     }
 
-    /// The node stops in order, and its store is synced up to that entry.
+    /// The node stops in order, and its store is synced up to that entry. Where the log is in doubt nothing is written: the next
+    /// start takes it for an end without a stop.
     ///
     /// # Errors
-    /// Where it can't be written; then the next start takes it for an end without a stop.
+    /// Where it can't be written.
     pub fn stopped(&mut self, end: Option<(Seq, Hash)>) -> Result<(), StoreError> {
-        self.mark.stopped = true;
-        if self.durability == Durability::Normal && end.is_some() {
-            self.mark.through = None;
+        if self.in_doubt {
+            return Ok(());
         }
-        self.take_up(end);
+        self.mark.stopped = true;
+        self.settle(end);
         self.write(Sync::Now)
     }
 
-    /// A mark never goes back.
-    fn take_up(&mut self, end: Option<(Seq, Hash)>) {
+    /// The mark says exactly where the log ends. One that is exact never goes back.
+    fn settle(&mut self, end: Option<(Seq, Hash)>) {
         if let Some((seq, hash)) = end
-            && Some(seq) >= self.mark.through
+            && (self.mark.hash.is_none() || Some(seq) >= self.mark.through)
         {
             self.mark.through = Some(seq);
             self.mark.hash = Some(hash);
@@ -205,7 +247,9 @@ impl SignMark {
         let state = if stopped { "stopped" } else { "running" };
         let met = if met { "met" } else { "alone" };
         let (number, author, place) = (self.number, self.author.to_text(), &self.place);
-        let text = format!("{LINE_START} {number} {author} {through} {hash} {state} {met} {place}");
+        let written_ms = now_ms();
+        let text =
+            format!("{LINE_START} {number} {author} {through} {hash} {state} {met} {place} {written_ms}");
         let line = format!("{text} {}", sum(&text));
         format!("{line:<width$}\n", width = PLACE_BYTES - 1)
     }
@@ -222,6 +266,7 @@ struct Line {
     number: u64,
     mark: Mark,
     place: String,
+    written_ms: i64,
 }
 
 fn parse(bytes: &[u8], author: NodeId) -> Option<Line> {
@@ -246,7 +291,8 @@ fn parse(bytes: &[u8], author: NodeId) -> Option<Line> {
     let stopped = next()? == "stopped";
     let met = next()? == "met";
     let place = next()?.to_owned();
-    is_ours.then_some(Line { number, mark: Mark { through, hash, stopped, met }, place })
+    let written_ms = next()?.parse().ok()?;
+    is_ours.then_some(Line { number, mark: Mark { through, hash, stopped, met }, place, written_ms })
 }
 
 fn sum(text: &str) -> String {
@@ -255,13 +301,27 @@ fn sum(text: &str) -> String {
     digits
 }
 
-/// Where the mark is: the machine, as the system calls it, and the file's inode. A directory that was copied, unpacked or put back
-/// file by file has another one. (A disk that is cloned whole has not: then only the peers can tell.)
+/// Where the mark is: the file's inode. A directory that was copied, unpacked or put back file by file has another one; one that was
+/// written over in its place has another time of change. (A disk that is cloned whole has neither: then only the peers can tell.)
 fn place_of(file: &File) -> io::Result<String> {
-    let machine = fs::read("/etc/machine-id").unwrap_or_default();
-    let machine = HEXLOWER.encode(digest(&SHA256, machine.trim_ascii()).as_ref());
-    let machine = machine.get(..SUM_DIGITS).unwrap_or_default().to_owned();
-    Ok(format!("{machine}/{}", file.metadata()?.ino()))
+    Ok(file.metadata()?.ino().to_string())
+}
+
+/// How far the time of the file's last change may lie from the time that stands in it: what was not synced may be lost of either
+/// in a power cut, and file systems keep time coarsely.
+const CHANGED_MS_MAX: u64 = 120_000;
+
+/// Whether nobody changed the file since we wrote it: one that was put back in its place has the same inode and the old text,
+/// but its time of change can't be set.
+fn is_as_written(file: &File, written_ms: i64) -> io::Result<bool> {
+    let changed = file.metadata()?;
+    let changed_ms = changed.ctime().saturating_mul(1_000).saturating_add(changed.ctime_nsec() / 1_000_000);
+    Ok(changed_ms.abs_diff(written_ms) <= CHANGED_MS_MAX)
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    i64::try_from(now).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -289,8 +349,11 @@ mod tests {
         let told = Mark { through: Some(Seq(7)), hash: Some(hash(7)), stopped: false, met: true };
         let (mut mark, found) = open(dir.path(), Durability::Full);
         assert_eq!(found, FoundMark::Here(told));
-        mark.begin(Some((Seq(3), hash(3)))).unwrap();
+        mark.begin_in_doubt().unwrap();
+        mark.reached(Seq(3), hash(3)).unwrap();
+        mark.stopped(Some((Seq(3), hash(3)))).unwrap();
         assert_eq!(open(dir.path(), Durability::Full).1, FoundMark::Here(told), "it never goes back");
+        mark.recovered(Some((Seq(7), hash(7)))).unwrap();
         mark.stopped(Some((Seq(8), hash(8)))).unwrap();
         let told = Mark { through: Some(Seq(8)), hash: Some(hash(8)), stopped: true, met: true };
         assert_eq!(open(dir.path(), Durability::Full).1, FoundMark::Here(told));
@@ -338,5 +401,58 @@ mod tests {
         assert_eq!(open(dir.path(), Durability::Full).1, FoundMark::Damaged);
         let stranger = SignMark::open(copy.path(), NodeId::from_stored([2; 32]), Durability::Full).unwrap().1;
         assert_eq!(stranger, FoundMark::Damaged);
+    }
+
+    #[test]
+    fn a_stop_in_the_middle_of_a_recovery_does_not_take_the_mark_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut mark, _) = open(dir.path(), Durability::Normal);
+        mark.begin(None).unwrap();
+        mark.met_a_peer().unwrap();
+        mark.reached(Seq(0), hash(0)).unwrap();
+        mark.stopped(Some((Seq(9), hash(9)))).unwrap();
+        // An old store is put back by hand: the log ends with 3, and 4 and 5 came back before the next stop.
+        let (mut mark, _) = open(dir.path(), Durability::Normal);
+        mark.begin_in_doubt().unwrap();
+        mark.reached(Seq(5), hash(5)).unwrap();
+        mark.stopped(Some((Seq(5), hash(5)))).unwrap();
+        let (_, FoundMark::Here(found)) = open(dir.path(), Durability::Normal) else { panic!("found") };
+        assert_eq!(found.through, Some(Seq(9)));
+    }
+
+    #[test]
+    fn whatever_was_ahead_becomes_exact_once_the_log_is_synced_and_in_no_doubt() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut mark, _) = open(dir.path(), Durability::Normal);
+        mark.begin(None).unwrap();
+        mark.reached(Seq(0), hash(0)).unwrap();
+        drop(mark);
+        let exact = |dir: &Path| {
+            let (_, FoundMark::Here(found)) = open(dir, Durability::Full) else { panic!("found") };
+            (found.through, found.hash)
+        };
+        let (mut mark, _) = open(dir.path(), Durability::Full);
+        mark.begin_in_doubt().unwrap();
+        mark.reached(Seq(7), hash(7)).unwrap();
+        assert_eq!(exact(dir.path()), (Some(Seq(1_000)), None), "it may still lack some");
+        mark.recovered(Some((Seq(7), hash(7)))).unwrap();
+        assert_eq!(exact(dir.path()), (Some(Seq(7)), Some(hash(7))));
+        let (mut mark, _) = open(dir.path(), Durability::Normal);
+        mark.begin(Some((Seq(7), hash(7)))).unwrap();
+        mark.reached(Seq(8), hash(8)).unwrap();
+        mark.stopped(Some((Seq(8), hash(8)))).unwrap();
+        assert_eq!(exact(dir.path()), (Some(Seq(8)), Some(hash(8))));
+    }
+
+    #[test]
+    fn a_file_that_was_put_back_in_its_place_is_known_by_the_time_of_its_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut mark, _) = open(dir.path(), Durability::Full);
+        mark.begin(None).unwrap();
+        assert!(is_as_written(&mark.file, now_ms()).unwrap());
+        assert!(
+            !is_as_written(&mark.file, now_ms() - 600_000).unwrap(),
+            "an old text in a file that changed now"
+        );
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
@@ -41,7 +41,9 @@ pub struct WriterSetup {
     /// Whose log is ours.
     pub own: NodeId,
     /// Moved before anything of our own that was committed is told.
-    pub mark: Option<SignMark>,
+    pub mark: Option<Arc<Mutex<SignMark>>>,
+    /// The last entry of our own log, where it has one.
+    pub end: Option<(Seq, Hash)>,
 }
 
 /// Hands records to the writer thread.
@@ -94,8 +96,7 @@ impl Writer {
         let (queue, groups) = mpsc::channel();
         let waiting = Arc::new(Waiting::default());
         let ending = Arc::new(AtomicBool::new(false));
-        let desk =
-            Desk { store, setup, waiting: Arc::clone(&waiting), ending: Arc::clone(&ending), end: None };
+        let desk = Desk { store, setup, waiting: Arc::clone(&waiting), ending: Arc::clone(&ending) };
         let thread = thread::spawn(move || desk.write(&groups, done));
         Self { queue, waiting, ending, thread }
     }
@@ -152,8 +153,6 @@ struct Desk {
     setup: WriterSetup,
     waiting: Arc<Waiting>,
     ending: Arc<AtomicBool>,
-    /// The last own entry that was committed.
-    end: Option<(Seq, Hash)>,
 }
 
 impl Desk {
@@ -162,7 +161,8 @@ impl Desk {
             let records = take(first, groups, &self.waiting);
             match self.commit(&records, &done) {
                 Ok(Some(committed)) => done(Ok(committed)),
-                Ok(None) => break,
+                // What was given up may have been a doubt: the mark says no stop.
+                Ok(None) => return,
                 Err(error) => {
                     // Nothing later may be written: it would build on what is not there.
                     done(Err(error));
@@ -204,10 +204,19 @@ impl Desk {
 
     /// Before anybody hears of the commit: what is told may be signed.
     fn mark(&mut self, records: &[Record], end: Option<(Seq, Hash)>) -> Result<(), StoreError> {
-        self.end = end.or(self.end);
-        let Some(mark) = &mut self.setup.mark else { return Ok(()) };
-        if records.iter().any(|record| matches!(record, Record::Peer { .. })) {
-            mark.met_a_peer()?;
+        self.setup.end = end.or(self.setup.end);
+        let own_end = self.setup.end;
+        let Some(mut mark) = self.setup.mark() else { return Ok(()) };
+        for record in records {
+            match record {
+                Record::Peer { .. } => mark.met_a_peer()?,
+                Record::Doubted => mark.doubt(),
+                Record::Recovered => mark.recovered(own_end)?,
+                Record::Entries { .. }
+                | Record::Submission { .. }
+                | Record::NewestTime(_)
+                | Record::Mended { .. } => {}
+            }
         }
         match end {
             Some((seq, hash)) => mark.reached(seq, hash),
@@ -222,10 +231,17 @@ impl Desk {
             Err(StoreError::Full { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }
-        match &mut self.setup.mark {
-            Some(mark) => mark.stopped(self.end),
+        match self.setup.mark() {
+            Some(mut mark) => mark.stopped(self.setup.end),
             None => Ok(()),
         }
+    }
+}
+
+impl WriterSetup {
+    fn mark(&self) -> Option<MutexGuard<'_, SignMark>> {
+        // A mark is written by one call that can't panic halfway.
+        self.mark.as_ref().map(|mark| mark.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

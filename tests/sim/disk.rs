@@ -44,7 +44,7 @@ impl Disk {
                 self.books.peers.insert(id, peer);
             }
             Record::NewestTime(time) => self.books.newest_time = time,
-            Record::Mended { author, entries } => {
+            Record::Mended { author, entries, .. } => {
                 let log = self.entries.entry(author).or_default();
                 for entry in entries {
                     let place = usize::try_from(entry.seq().0).unwrap();

@@ -2,11 +2,11 @@
 //! seq ever leave a node.
 
 use cogmesh::{
-    ledger::types::Seq,
-    log::Alive,
+    ledger::types::{MicroAtp, Seq},
+    log::{Alive, Hash, Head, Signature},
     protocol::{
         event::Event,
-        frame::{BalanceFrame, ControlFrame, Instance},
+        frame::{BalanceFrame, ControlFrame, HeadReport, Instance},
         input::{Answer, DiskLow, SubmitFault, Ticket},
         recovery::Doubt,
         view::OwnLogView,
@@ -14,6 +14,7 @@ use cogmesh::{
 };
 
 use super::{
+    disk::Disk,
     stories::{thought, trio},
     world::World,
 };
@@ -393,4 +394,140 @@ fn a_late_joiner_gets_the_books_whole_and_the_contents_that_somebody_still_has()
         world.run_for(1_000);
         assert_eq!(world.contents(late, 1), 40, "seed {seed}");
     }
+}
+
+/// A stranger that was met while waiting counts as a peer of an earlier run after a second start.
+#[test]
+fn a_stranger_that_was_met_while_waiting_is_no_peer_of_an_earlier_run_at_the_next_start() {
+    let mut world = begun(1, 3);
+    let yesterday = world.backup(1);
+    write(&mut world, 1, 10..15);
+    for node in ALL {
+        world.kill(node);
+    }
+    world.restore(1, yesterday);
+    // A new machine: the mark is gone with the old one.
+    world.nodes[1].mark = None;
+    let stranger = world.add("stranger");
+    world.start(stranger);
+    world.start(1);
+    world.hint(1, stranger);
+    world.run_for(10_000);
+    assert!(!is_open(&world, 1), "first start: it waits");
+    world.kill(1);
+    world.start(1);
+    world.hint(1, stranger);
+    world.run_for(30_000);
+    let opened = is_open(&world, 1);
+    world.submit(1, &thought(77), None);
+    world.run_for(500);
+    assert!(!opened, "second start: a stranger's silence opened it");
+}
+
+/// A repetition with its key, after the node halted while the first one waited for the disk, is never answered.
+#[test]
+fn a_repetition_is_answered_after_a_halt() {
+    let mut world = begun(1, 1);
+    let first = world.submit(1, &thought(30), Some("k"));
+    world.boast(1, 0, 1);
+    world.run_for(500);
+    assert!(matches!(world.nodes[1].answers[&first], Answer::Refused(_)));
+    let again = world.submit(1, &thought(30), Some("k"));
+    world.run_for(60_000);
+    assert!(world.nodes[1].answers.contains_key(&again), "never answered");
+}
+
+/// A disk cloned whole: one peer tells a bit, another, linked half a second later, would tell more.
+#[test]
+fn a_whole_copy_that_was_told_of_one_entry_hears_the_others_out() {
+    let mut world = begun(1, 1);
+    let copy = world.twin_of(1);
+    write(&mut world, 1, 2..3);
+    world.cut(1, 2);
+    world.cut(0, 2);
+    world.run_for(15_000);
+    write(&mut world, 1, 3..6);
+    assert_eq!(world.book(0, 1).unwrap().seq(), Seq(5));
+    assert_eq!(world.book(2, 1).unwrap().seq(), Seq(2));
+    world.kill(1);
+    world.start(copy);
+    world.hint(copy, 2);
+    world.run_for(300);
+    assert!(world.nodes[copy].events.iter().any(|event| matches!(event, Event::OwnLogBehind { .. })));
+    world.submit(copy, &thought(50), None);
+    world.hint(copy, 0);
+    world.run_for(5_000);
+}
+
+/// A board without a clock battery gets its own log back.
+#[test]
+fn own_entries_come_back_though_the_clock_is_behind() {
+    let mut world = begun(1, 3);
+    world.kill(1);
+    world.empty_disk(1);
+    world.set_clock(1, -3_600_000);
+    world.start(1);
+    world.hint(1, 0);
+    world.hint(1, 2);
+    world.run_for(120_000);
+    assert!(is_open(&world, 1), "{:?}", world.view(1).own_log);
+}
+
+/// Under `normal` the mark is ahead and not exact: `through` is then not known. The whole store is lost, with its peers.
+#[test]
+fn a_log_that_is_gone_whole_is_not_begun_anew_where_the_mark_is_not_exact() {
+    let mut world = begun(1, 3);
+    world.kill(1);
+    world.kill(0);
+    world.kill(2);
+    world.lose_unsynced(1, Disk::default());
+    let stranger = world.add("stranger");
+    world.start(stranger);
+    world.start(1);
+    world.hint(1, stranger);
+    world.run_for(10_000);
+    assert!(world.book(1, 1).is_none(), "a second genesis");
+}
+
+/// Heads of the receiver's own log that nobody signed count against their sender.
+#[test]
+fn forged_heads_of_our_own_log_count_against_their_sender() {
+    let mut world = begun(1, 1);
+    let head = Head { author: world.id(0), seq: Seq(99), hash: Hash([1; 32]), signature: Signature([2; 64]) };
+    let report = HeadReport { head, balance: MicroAtp::from_atp(1), digest: [3; 32] };
+    for _ in 0..10 {
+        world.forge(1, 0, &BalanceFrame::Heads(vec![report; 1_024]));
+    }
+    world.run_for(1_000);
+    assert_eq!(world.verified(0).len(), 1, "thor has to go");
+}
+
+/// With --write-without-peers a log behind its mark is written on; the next start need not ask again.
+#[test]
+fn what_the_operator_answered_for_stays_answered() {
+    let mut world = begun(1, 3);
+    let yesterday = world.backup(1);
+    write(&mut world, 1, 10..15);
+    for node in ALL {
+        world.kill(node);
+    }
+    world.nodes[1].disk = yesterday;
+    world.nodes[1].write_without_peers = true;
+    world.start(1);
+    assert!(is_open(&world, 1));
+    world.kill(1);
+    world.nodes[1].write_without_peers = false;
+    world.start(1);
+    assert!(is_open(&world, 1), "it waits for entries that nobody has");
+}
+
+/// While the disk is low, what can't be kept is not asked for again and again.
+#[test]
+fn a_full_node_asks_for_nothing_that_it_could_not_keep() {
+    let mut world = begun(1, 1);
+    world.disk_low(0, Some(DiskLow { free: 1, min: 2 }));
+    write(&mut world, 1, 10..20);
+    world.run_for(300_000);
+    let asked = world.nodes[0].events.iter().filter(|event| matches!(event, Event::Wanted { .. })).count();
+    assert!(asked < 3, "asked {asked} times");
 }

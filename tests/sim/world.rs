@@ -29,6 +29,7 @@ use cogmesh::{
             Address, Answer, Attempt, Dial, Effect, Ended, Hint, Input, LinkId, Now, Source, Submission,
             Ticket,
         },
+        own::is_overruled,
         recovery::Doubt,
         refusal::Refusal,
         view::{PeerState, View},
@@ -212,6 +213,10 @@ impl World {
         let mut out = vec![];
         let books = state.disk.books.clone();
         let standing = state.standing(&books);
+        let end = books.authors.get(&state.setup.id()).map(|book| (book.seq(), book.hash));
+        if is_overruled(standing, end) {
+            state.mark = end.map(|(seq, _)| seq);
+        }
         state.core = Some(Federation::new(state.setup.clone(), books, standing, seed, now, &mut out));
         self.carry_out(node, out);
     }

@@ -305,7 +305,7 @@ fn mend(original: &Original, path: &Path) {
         };
         for entries in stored.chunks(50) {
             let entries = entries.iter().map(parse).collect();
-            records.push(Record::Mended { author: *author, entries });
+            records.push(Record::Mended { author: *author, entries, signature: Signature([0; 64]) });
         }
     }
     store.commit(&records).unwrap();

@@ -125,7 +125,9 @@ fn a_last_entry_that_is_gone_is_missing_and_the_log_goes_on_after_it() {
     store.commit(&[author.next(&good(41))]).unwrap();
     let Record::Entries { entries, .. } = &records[40] else { unreachable!() };
     let lost = vec![entries[0].entry.clone()];
-    store.commit(&[Record::Mended { author: author.id, entries: lost }]).unwrap();
+    store
+        .commit(&[Record::Mended { author: author.id, entries: lost, signature: Signature([0; 64]) }])
+        .unwrap();
     assert_eq!(store.load().unwrap().missing, BTreeMap::new());
     assert_eq!(store.entries(author.id, Seq::GENESIS, usize::MAX).unwrap().len(), 42);
 }

@@ -47,7 +47,7 @@ impl Store for Gate {
 }
 
 fn desk(own: NodeId) -> WriterSetup {
-    WriterSetup { own, mark: None }
+    WriterSetup { own, mark: None, end: None }
 }
 
 #[test]

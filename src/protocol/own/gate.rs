@@ -9,12 +9,13 @@ use crate::{
     log::{
         Hash, Head, NodeId,
         books::{AuthorBook, Record},
+        identity::BadSignature,
     },
     protocol::{
         event::Event,
         hello::Setup,
         input::{DiskLow, Effect, Now, SubmitFault},
-        recovery::{Doubt, Recovery},
+        recovery::{Doubt, Recovery, Standing},
         view::OwnLogView,
     },
 };
@@ -52,10 +53,19 @@ pub enum Halt {
 pub enum OwnHeard {
     /// We have it, or knew already.
     Nothing,
+    /// It is not signed by our key.
+    Unsigned(BadSignature),
     /// We lack it, and get our log back before we write.
     Recovering,
     /// We sign nothing more.
     Halted(Halt),
+}
+
+/// Whether the operator's word opens a log that is in doubt and ends there. Where the whole log is gone, its first entry was signed all
+/// the same: nobody's word makes that place free again.
+#[must_use]
+pub fn is_overruled(standing: Standing, end: Option<(Seq, Hash)>) -> bool {
+    standing.write_without_peers && (end.is_some() || standing.through.is_none())
 }
 
 impl Own {
@@ -96,7 +106,10 @@ impl Own {
             }
             return OwnHeard::Nothing;
         }
-        if matches!(self.writing, Writing::Halted(_)) || told.verify(&setup.federation).is_err() {
+        if let Err(fault) = told.verify(&setup.federation) {
+            return OwnHeard::Unsigned(fault);
+        }
+        if self.is_halted() {
             return OwnHeard::Nothing;
         }
         if self.end() == Some(told.seq) {
@@ -112,7 +125,9 @@ impl Own {
                 OwnHeard::Halted(self.halt(Halt::Behind { theirs: told.seq }))
             }
             Writing::Open => {
-                let mut recovery = Recovery::new(Doubt::Behind, None, self.known_peers.clone());
+                // How much is missing that one may not know; the others are heard out.
+                let known = self.known_peers.iter().copied().chain([peer]).collect();
+                let mut recovery = Recovery::new(Doubt::Restored, None, known);
                 recovery.told(peer, told.seq);
                 self.writing = Writing::Recovering(recovery);
                 self.head = None;
@@ -169,6 +184,23 @@ impl Own {
     pub fn unlinked(&mut self, node: NodeId) {
         if let Writing::Recovering(recovery) = &mut self.writing {
             recovery.gone(node);
+        }
+    }
+
+    /// A peer told all its heads.
+    pub fn told_all(&mut self, node: NodeId) {
+        if let Writing::Recovering(recovery) = &mut self.writing {
+            recovery.told_all(node);
+        }
+    }
+
+    /// Whether a peer that is linked now may be remembered. Not a stranger while our log is in doubt: at the next start it would
+    /// count as one who knows our log.
+    #[must_use]
+    pub fn may_remember(&self, node: NodeId) -> bool {
+        match &self.writing {
+            Writing::Recovering(recovery) => recovery.is_known(node),
+            Writing::Open | Writing::Halted(_) => true,
         }
     }
 

@@ -46,4 +46,10 @@ impl Keys {
             self.by_key.remove(&oldest);
         }
     }
+
+    /// What waited with that key is not answered in this process: a repetition begins anew.
+    pub(super) fn forget(&mut self, key: &str) {
+        self.by_key.remove(key);
+        self.by_age.retain(|known| known != key);
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
     ledger::types::Millis,
     log::{
         Alive, NodeId,
-        books::{ADDRESSES_MAX, KnownPeer, Record},
+        books::{ADDRESSES_MAX, KnownPeer},
     },
     protocol::{
         event::Event,
@@ -68,14 +68,39 @@ impl Peers {
                 vec![]
             }
             Rival::Doubtful(old) => {
-                let frame = ControlFrame::Rival { instance: hello.instance };
-                out.push(Effect::Control { link: old, frame });
-                if let Some(state) = self.links.get_mut(&link) {
-                    let until = context.now.mono.plus(OLD_SILENT_MAX);
-                    state.stage = Stage::Doubted { hello: Box::new(hello), old, until };
-                }
+                self.doubt(context, link, old, hello, out);
                 vec![]
             }
+        }
+    }
+
+    /// An admitted link to another process with that key.
+    fn older_process(&self, node: NodeId, instance: Instance) -> Option<LinkId> {
+        let old = *self.admitted.get(&node)?;
+        match &self.links.get(&old)?.stage {
+            Stage::Admitted(admitted) => (admitted.hello.instance != instance).then_some(old),
+            Stage::Greeting
+            | Stage::Asking
+            | Stage::Doubted { .. }
+            | Stage::Cloned { .. }
+            | Stage::Closing => None,
+        }
+    }
+
+    /// Asks the older process whether it lives, before the newer one takes its place.
+    fn doubt(
+        &mut self,
+        context: Context<'_>,
+        link: LinkId,
+        old: LinkId,
+        hello: Hello,
+        out: &mut Vec<Effect>,
+    ) {
+        let frame = ControlFrame::Rival { instance: hello.instance };
+        out.push(Effect::Control { link: old, frame });
+        if let Some(state) = self.links.get_mut(&link) {
+            let until = context.now.mono.plus(OLD_SILENT_MAX);
+            state.stage = Stage::Doubted { hello: Box::new(hello), old, until };
         }
     }
 
@@ -132,12 +157,17 @@ impl Peers {
         let Some(state) = self.links.get(&link) else {
             return vec![];
         };
-        match context.setup.check(state.arrival.node, &hello, &state.arrival.exporter) {
-            Ok(()) => self.establish(context, link, hello, out),
-            Err(refusal) => {
-                self.refuse(link, refusal, out);
+        let node = state.arrival.node;
+        if let Err(refusal) = context.setup.check(node, &hello, &state.arrival.exporter) {
+            self.refuse(link, refusal, out);
+            return vec![];
+        }
+        match self.older_process(node, hello.instance) {
+            Some(old) => {
+                self.doubt(context, link, old, hello, out);
                 vec![]
             }
+            None => self.establish(context, link, hello, out),
         }
     }
 
@@ -182,8 +212,7 @@ impl Peers {
             out.push(Effect::Event(Event::PeerVerified { id: node, name, address, dialled }));
         }
         out.push(Effect::Admit { link });
-        out.push(Effect::Store(vec![Record::Peer { id: node, peer: known }]));
-        changes.push(Change::Established { link, node });
+        changes.push(Change::Established { link, node, known });
         changes
     }
 
@@ -241,10 +270,12 @@ impl Peers {
         let Some(state) = self.links.get_mut(&link) else {
             return vec![];
         };
+        let side = state.arrival.side;
         match std::mem::replace(&mut state.stage, Stage::Greeting) {
-            Stage::Doubted { hello, .. } | Stage::Cloned { hello, .. } => {
-                self.admit(context, link, *hello, out)
-            }
+            Stage::Doubted { hello, .. } | Stage::Cloned { hello, .. } => match side {
+                Side::Acceptor => self.admit(context, link, *hello, out),
+                Side::Dialler => self.establish(context, link, *hello, out),
+            },
             other @ (Stage::Greeting | Stage::Asking | Stage::Admitted(_) | Stage::Closing) => {
                 state.stage = other;
                 vec![]
@@ -268,6 +299,22 @@ impl Stage {
             Self::Doubted { old, .. } | Self::Cloned { old, .. } => Some(*old),
             Self::Greeting | Self::Asking | Self::Admitted(_) | Self::Closing => None,
         }
+    }
+}
+
+impl Peers {
+    /// What to remember of every peer whose link counts.
+    pub(in crate::protocol) fn known(&self, now: Now) -> Vec<(NodeId, KnownPeer)> {
+        let admitted = self.admitted.iter().filter_map(|(node, link)| Some((*node, self.links.get(link)?)));
+        let known = admitted.filter_map(|(node, link)| match &link.stage {
+            Stage::Admitted(admitted) => Some((node, remember(&admitted.hello, link.arrival.address, now))),
+            Stage::Greeting
+            | Stage::Asking
+            | Stage::Doubted { .. }
+            | Stage::Cloned { .. }
+            | Stage::Closing => None,
+        });
+        known.collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mending: entries that came again are put back where they were missing, and where they fit what the store still has.
 
-use rusqlite::{Transaction, types::Value};
+use rusqlite::{Transaction, params, types::Value};
 
 use super::{
     super::StoreOptions,
@@ -9,11 +9,12 @@ use super::{
     missing::{self, What},
     repair,
     rows::signed,
+    seal,
     walk::{Checked, rows},
 };
 use crate::{
     ledger::types::Seq,
-    log::{Entry, Hash, NodeId, books::AuthorBook},
+    log::{Entry, Hash, Head, NodeId, Signature, books::AuthorBook},
 };
 
 /// See [`crate::log::books::Record::Mended`].
@@ -22,6 +23,7 @@ pub(super) fn entries(
     options: &StoreOptions,
     author: NodeId,
     entries: &[Entry],
+    signature: &Signature,
 ) -> Result<(), Fault> {
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
     let Some(number) = books::number(transaction, author)? else { return Ok(()) };
@@ -48,7 +50,7 @@ pub(super) fn entries(
             log.put_content(transaction, entry)?;
         }
     }
-    Ok(())
+    log.put_signature(transaction, last, signature)
 }
 
 struct Log<'o> {
@@ -74,6 +76,32 @@ impl Log<'_> {
         }
         let next = self.stored(transaction, seq.next())?.filter(|next| next.hash_fits);
         Ok(next.and_then(|next| next.entry).map(|next| next.header().prev))
+    }
+
+    /// Where an entry has no signature, and this one is its author's over it, from now on the log can be sent up to there. The one that was
+    /// lost may have been the only one for a long stretch.
+    fn put_signature(
+        &self,
+        transaction: &Transaction<'_>,
+        entry: &Entry,
+        signature: &Signature,
+    ) -> Result<(), Fault> {
+        let head = Head { author: self.id, seq: entry.seq(), hash: entry.hash(), signature: *signature };
+        let is_own = self.id == self.options.own;
+        if is_own || head.verify(&self.options.federation).is_err() {
+            return Ok(());
+        }
+        let sql = format!(
+            "UPDATE entries SET signature = ?3 WHERE author = ?1 AND seq = ?2 AND signature IS NULL AND hash = ?4 AND {}",
+            seal::whole("entries", seal::ENTRIES)
+        );
+        let place = (self.number, signed(entry.seq().0));
+        let put = transaction.execute(&sql, params![place.0, place.1, signature.0, entry.hash().0])?;
+        if put > 0 {
+            let sql = format!("UPDATE entries SET seal = {} WHERE author = ?1 AND seq = ?2", seal::ENTRIES);
+            transaction.execute(&sql, params![place.0, place.1])?;
+        }
+        Ok(())
     }
 
     fn stored(&self, transaction: &Transaction<'_>, seq: Seq) -> Result<Option<Checked>, Fault> {

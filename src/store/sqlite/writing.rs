@@ -54,9 +54,9 @@ pub(super) fn commit(
                 meta::raise(&transaction, meta::NEWEST_TIME, &time.0.to_be_bytes())?;
             }
             Record::Recovered => meta::remove(&transaction, meta::RESTORED)?,
-            Record::Mended { author, entries } => {
+            Record::Mended { author, entries, signature } => {
                 (missing, mended) = (true, true);
-                mend::entries(&transaction, options, *author, entries)?;
+                mend::entries(&transaction, options, *author, entries, signature)?;
             }
             Record::Doubted => meta::put(&transaction, meta::RESTORED, &[1])?,
         }

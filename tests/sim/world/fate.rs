@@ -36,7 +36,8 @@ impl World {
     /// A power cut takes the last entries of a stopped node's own log, whose commits were not synced.
     pub(crate) fn lose_unsynced(&mut self, node: usize, backup: Disk) {
         self.nodes[node].disk = backup;
-        self.nodes[node].mark = None;
+        // The mark is ahead: all that it says for sure is that the log was begun.
+        self.nodes[node].mark = Some(Seq::GENESIS);
         self.nodes[node].doubt = Some(Doubt::UncleanStop);
     }
 
