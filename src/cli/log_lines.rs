@@ -119,6 +119,7 @@ fn line(event: &Event) {
         Event::EntryDamaged { author, seq } => {
             tracing::error!(author = %author.short(), %seq, "a stored entry is damaged; it is fetched again");
         }
+        Event::StoreUnreadable { what } => tracing::error!("{}", escaped(what)),
         Event::Mending { author, span } => {
             let (first, last) = (span.first, span.last);
             tracing::debug!(author = %author.short(), %first, %last, "asked for entries that are missing here");

@@ -120,6 +120,7 @@ pub fn counter_of(event: &Event) -> String {
         Event::DiskLow(_) => "disk_low".to_owned(),
         Event::DiskRoomy => "disk_roomy".to_owned(),
         Event::EntryDamaged { .. } => "entries_damaged".to_owned(),
+        Event::StoreUnreadable { .. } => "store_unreadable".to_owned(),
         Event::Mending { .. } => "mends_asked".to_owned(),
         Event::ForkSeen { .. } => "forks".to_owned(),
         Event::NameTaken { .. } => "names_taken".to_owned(),
@@ -150,6 +151,7 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
                 low.min >> 20
             ),
         )),
+        Event::StoreUnreadable { what } => Some(("store_damaged", what.clone())),
         Event::EntryDamaged { author, .. } => Some(("store_damaged", format!("entries of author {author}"))),
         Event::ForkSeen { author, seq } => Some(("fork", format!("author {author} at entry {seq}"))),
         Event::ClockSkew { author, .. } => Some(("clock_skew", format!("author {author}"))),
@@ -203,6 +205,7 @@ const fn ended_by(event: &Event) -> Option<&'static str> {
         | Event::Clone { .. }
         | Event::DiskLow(_)
         | Event::EntryDamaged { .. }
+        | Event::StoreUnreadable { .. }
         | Event::Mending { .. }
         | Event::ForkSeen { .. }
         | Event::NameTaken { .. }

@@ -194,7 +194,7 @@ impl Loop {
             Finding::Damaged(author, seq) => self.turn(turn, Input::Damaged { author, seq }),
             Finding::Failed(what) => {
                 let what = format!("the store can't be read through: {what}");
-                self.tell(Event::Trouble { what });
+                self.tell(Event::StoreUnreadable { what });
             }
         }
     }

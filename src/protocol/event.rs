@@ -146,6 +146,11 @@ pub enum Event {
         /// Which.
         seq: Seq,
     },
+    /// The store can't be read through: more of it is damaged than single entries.
+    StoreUnreadable {
+        /// What is wrong and what to do, for people.
+        what: String,
+    },
     /// Entries that are damaged, or whose contents are missing, are asked for.
     Mending {
         /// Whose.
