@@ -225,6 +225,24 @@ fn a_clone_is_told_to_both_within_five_seconds_and_neither_writes() {
     }
 }
 
+/// It does not dial anybody: a peer finds it at an address that the peer was told.
+#[test]
+fn a_clone_that_a_peer_dials_is_found_out_as_well() {
+    for seed in 0..50 {
+        let mut world = begun(seed, 3);
+        let twin = world.twin_of(1);
+        world.start(twin);
+        world.hint_address(0, twin);
+        world.run_for(5_000);
+        for node in [1, twin] {
+            assert_eq!(submitted(&mut world, node, 20), Answer::Refused(SubmitFault::Clone), "seed {seed}");
+        }
+        assert!(world.is_meshed(&ALL), "seed {seed}: the first one stays linked");
+        world.kill(1);
+        world.run_until(90_000, "the other takes its place", |world| world.is_meshed(&[0, twin]));
+    }
+}
+
 #[test]
 fn two_clones_that_meet_each_other_and_nobody_else_know_it() {
     for seed in 0..50 {

@@ -248,6 +248,19 @@ impl World {
         self.later(0, Action::Input(node, boot, Input::Hint(hint)));
     }
 
+    /// Tells a node that somebody may be at another's address, as `--peer` does.
+    pub(crate) fn hint_address(&mut self, node: usize, about: usize) {
+        let hint = Hint {
+            source: Source::Seed,
+            node: None,
+            name: None,
+            federation: None,
+            addresses: vec![Address::Socket(address(about))],
+        };
+        let boot = self.nodes[node].boots;
+        self.later(0, Action::Input(node, boot, Input::Hint(hint)));
+    }
+
     /// All start within a moment, and each is told of every other within a moment of its start.
     pub(crate) fn start_all(&mut self, spread_ms: u64) {
         for node in 0..self.nodes.len() {
