@@ -115,6 +115,31 @@ pub struct Peer {
     pub sources: Vec<String>,
     /// Why it is not linked.
     pub reason: Option<String>,
+    /// How far its logs go, as it said itself, against this node's; absent where it is not linked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
+}
+
+/// How far a peer's logs go, as it said itself, against this node's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Entries that it holds and this node lacks.
+    pub missing_here: u64,
+    /// Entries that it has not said that it holds, and this node does.
+    pub missing_there: u64,
+    /// Since when nothing is missing on either side.
+    pub identical_since_ms: Option<u64>,
+    /// The last entry of each author that it has said that it holds.
+    pub acknowledged: Vec<Acknowledged>,
+}
+
+/// How far a peer says that it holds an author's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// The author's id.
+    pub author: String,
+    /// The last entry.
+    pub seq: u64,
 }
 
 /// An author, and what its log has come to.
@@ -144,12 +169,47 @@ pub struct Author {
     pub digest: String,
     /// `ok`, `forked`, `frozen` or `behind`.
     pub state: String,
+    /// Why and where its log was cut off, where it was; also where an operator cleared that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<AuthorFault>,
     /// The hardware that it claims.
     pub hardware: String,
     /// The level that it claims.
     pub level: u8,
     /// The architecture that it claims.
     pub arch: String,
+}
+
+/// Why and where an author's log was cut off.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuthorFault {
+    /// `fork` or `false_header`.
+    pub kind: String,
+    /// The first entry at fault: the log ends before it.
+    pub seq: u64,
+    /// The hashes of the two entries there; of a false header, its hash and that of its content.
+    pub hashes: [String; 2],
+    /// When this node learnt of it.
+    pub found_ms: u64,
+    /// Whether an operator takes the log again.
+    pub cleared: bool,
+}
+
+/// What is asked of `POST /v1/authors/clear`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clear {
+    /// The author: an id, the start of one, or a name.
+    pub author: String,
+}
+
+/// What it answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cleared {
+    /// The author's id.
+    pub id: String,
+    /// Whether it was convicted: where it was not, nothing changed.
+    pub was_convicted: bool,
 }
 
 /// Something that a person should look at.

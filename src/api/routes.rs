@@ -8,8 +8,9 @@ use axum::{
         rejection::{BytesRejection, QueryRejection},
     },
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
-    routing::get,
+    routing::{get, post},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
@@ -29,6 +30,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
         .route("/v1/authors", get(authors))
+        .route("/v1/authors/clear", post(clear))
         .route("/v1/sessions", get(sessions))
         .route("/v1/economics", get(economics))
         .route("/v1/alerts", get(alerts))
@@ -96,17 +98,34 @@ async fn post_thought(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Reply<json::Submitted> {
-    if !is_json(&headers) {
+    let request = posted(&handle, &headers, body)?;
+    Ok(Json(submit::submit(&handle, request).await?))
+}
+
+async fn clear(
+    State(handle): State<Handle>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Reply<json::Cleared> {
+    let request = posted(&handle, &headers, body)?;
+    Ok(Json(views::clear(&handle, &request).await?))
+}
+
+fn posted<T: DeserializeOwned>(
+    handle: &Handle,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Fault> {
+    if !is_json(headers) {
         return Err(Fault::not_json());
     }
     let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_long(&handle),
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(handle),
         _ => Fault::bad_request("bad_body", rejection.body_text()),
     })?;
-    let request = serde_json::from_slice(&body).map_err(|error| {
+    serde_json::from_slice(&body).map_err(|error| {
         Fault::bad_request("bad_request", format!("the body is not as it should be: {error}"))
-    })?;
-    Ok(Json(submit::submit(&handle, request).await?))
+    })
 }
 
 fn too_long(handle: &Handle) -> Fault {

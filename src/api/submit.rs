@@ -53,6 +53,8 @@ pub async fn submit(handle: &Handle, request: json::Submit) -> Result<json::Subm
         }
         Answer::Inadmissible(why) => inadmissible(handle, why).await,
         Answer::Refused(fault) => Err(fault.into()),
+        // The answer to another question.
+        Answer::Cleared(_) => Err(Fault::bad_request("bad_request", "that was no submission")),
     }
 }
 

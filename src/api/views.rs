@@ -1,18 +1,21 @@
 //! What a node knows, as JSON: the core's view and the shell's numbers put together. Nothing is decided here.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use data_encoding::HEXLOWER;
 
 use super::{error::Fault, json};
 use crate::{
     ledger::{policy::Policy, types::Millis},
-    log::NodeId,
+    log::{NodeId, books::AuthorFault},
     monitor,
     node::{Handle, NodeGone},
     protocol::{
-        input::Source,
-        view::{AuthorView, PeerState, PeerView, VerifiedPeer, View},
+        input::{Answer, Source},
+        view::{AuthorView, InStep, PeerState, PeerView, VerifiedPeer, View},
     },
 };
 
@@ -33,9 +36,16 @@ pub async fn status(handle: &Handle) -> Result<json::Status, NodeGone> {
         corpus: corpus(handle, &view),
         peers: peers(handle, &view),
         authors: authors(handle, &view),
-        counters: handle.counters(),
+        counters: counters(handle, &view),
         alerts: alerts(handle),
     })
+}
+
+/// What happened so far, and what must not have.
+fn counters(handle: &Handle, view: &View) -> BTreeMap<String, u64> {
+    let mut counters = handle.counters();
+    counters.insert("lost_thoughts".to_owned(), view.lost_thoughts);
+    counters
 }
 
 fn own_log(view: &View) -> json::OwnLog {
@@ -122,6 +132,7 @@ fn peer(handle: &Handle, peer: &PeerView) -> json::Peer {
         clock_ahead_ms: None,
         sources: peer.sources.iter().copied().map(Source::name).map(str::to_owned).collect(),
         reason: None,
+        step: peer.step.as_ref().map(step),
     };
     match &peer.state {
         PeerState::Verified(linked) => verified(handle, linked, heard_of),
@@ -149,11 +160,24 @@ fn verified(handle: &Handle, linked: &VerifiedPeer, heard_of: json::Peer) -> jso
     }
 }
 
-/// Every author, in the order of their ids.
+fn step(step: &InStep) -> json::Step {
+    let acknowledged = step.acknowledged.iter();
+    json::Step {
+        missing_here: step.missing_here,
+        missing_there: step.missing_there,
+        identical_since_ms: step.identical_since.map(|since| since.0),
+        acknowledged: acknowledged
+            .map(|(author, seq)| json::Acknowledged { author: author.to_text(), seq: seq.0 })
+            .collect(),
+    }
+}
+
+/// Every author, in the order of their ids; then convicted ones of whose log nothing is left.
 #[must_use]
 pub fn authors(handle: &Handle, view: &View) -> Vec<json::Author> {
     let (policy, now) = (&handle.about().policy, now());
-    view.authors.iter().map(|(id, author)| self::author(policy, now, *id, author)).collect()
+    let known = view.authors.iter().map(|(id, author)| self::author(policy, now, *id, author));
+    known.chain(view.erased.iter().map(|(id, fault)| erased(*id, *fault))).collect()
 }
 
 fn author(policy: &Policy, now: Millis, id: NodeId, author: &AuthorView) -> json::Author {
@@ -172,15 +196,59 @@ fn author(policy: &Policy, now: Millis, id: NodeId, author: &AuthorView) -> json
         frozen_until_ms: account.frozen_until.0,
         digest: HEXLOWER.encode(&account.digest()),
         state: state(author, now).to_owned(),
+        fault: author.fault.map(fault),
         hardware: book.hardware.name().to_owned(),
         level: account.level.number(),
         arch: book.arch.to_string(),
     }
 }
 
+/// A convicted author of whose log nothing is left has an id, and nothing else.
+fn erased(id: NodeId, found: AuthorFault) -> json::Author {
+    json::Author {
+        id: id.to_text(),
+        name: id.short(),
+        seq: 0,
+        hash: String::new(),
+        balance_uatp: 0,
+        trust_ppm: 0,
+        weight_ppm: 0,
+        accepted: 0,
+        rejected: 0,
+        frozen_until_ms: 0,
+        digest: String::new(),
+        state: "forked".to_owned(),
+        fault: Some(fault(found)),
+        hardware: "unknown".to_owned(),
+        level: 0,
+        arch: String::new(),
+    }
+}
+
+fn fault(fault: AuthorFault) -> json::AuthorFault {
+    json::AuthorFault {
+        kind: fault.kind.name().to_owned(),
+        seq: fault.cut.0,
+        hashes: [fault.hashes.0.to_string(), fault.hashes.1.to_string()],
+        found_ms: fault.found.0,
+        cleared: fault.cleared,
+    }
+}
+
+/// Takes a convicted author's log again.
+///
+/// # Errors
+/// Where nobody is meant by that name, or more than one, or the node stops meanwhile.
+pub async fn clear(handle: &Handle, request: &json::Clear) -> Result<json::Cleared, Fault> {
+    let view = handle.view().await?;
+    let author = find_author(&view, &request.author)?;
+    let was_convicted = handle.clear(author).await? == Answer::Cleared(true);
+    Ok(json::Cleared { id: author.to_text(), was_convicted })
+}
+
 /// The worst that can be said of an author.
 fn state(author: &AuthorView, now: Millis) -> &'static str {
-    if author.forked {
+    if author.fault.is_some_and(|fault| !fault.cleared) {
         "forked"
     } else if author.book.account.is_frozen_at(now) {
         "frozen"
@@ -219,7 +287,7 @@ pub(super) fn balances(view: &View) -> Vec<json::Balance> {
 /// Where nobody is meant by it, or more than one.
 pub fn find_author(view: &View, meant: &str) -> Result<NodeId, Fault> {
     if let Ok(id) = meant.parse::<NodeId>() {
-        return match view.authors.contains_key(&id) {
+        return match view.authors.contains_key(&id) || view.erased.contains_key(&id) {
             true => Ok(id),
             false => Err(unknown_author(meant)),
         };
@@ -231,7 +299,7 @@ pub fn find_author(view: &View, meant: &str) -> Result<NodeId, Fault> {
     };
     let mut found: Vec<NodeId> = view.authors.iter().filter_map(named).collect();
     if found.is_empty() {
-        found = view.authors.keys().filter_map(prefixed).collect();
+        found = view.authors.keys().chain(view.erased.keys()).filter_map(prefixed).collect();
     }
     match found.as_slice() {
         [] => Err(unknown_author(meant)),

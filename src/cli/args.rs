@@ -74,7 +74,7 @@ pub enum Command {
     /// List nodes that are linked or were heard of
     Peers,
     /// List authors with their balances
-    Authors,
+    Authors(AuthorsArgs),
     /// List accepted thoughts
     Thoughts(ThoughtsArgs),
     /// List sessions with their collective coherence
@@ -251,6 +251,14 @@ pub struct IdArgs {
     /// the old one are put away beside it, and the next start begins a new log, with the initial balance
     #[arg(long)]
     pub renew: bool,
+}
+
+/// Options of `authors`.
+#[derive(Args, Clone, Debug)]
+pub struct AuthorsArgs {
+    /// Take the log of a convicted author (`forked`) again, once its operator has set it right; do it on every node
+    #[arg(long, value_name = "AUTHOR")]
+    pub clear: Option<String>,
 }
 
 /// Options of `explain`.

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use super::{
     Out,
+    args::AuthorsArgs,
     client::Client,
     exit::Exit,
     show::{Align, escaped, hardware, ratio, short, table},
 };
 use crate::{
-    api::json::{Author, Authors},
+    api::json::{Author, Authors, Clear, Cleared},
     ledger::types::MicroAtp,
 };
 
@@ -17,13 +18,26 @@ use crate::{
 ///
 /// # Errors
 /// Where no node runs or the output can't be written.
-pub async fn run(client: &Client, mut out: Out) -> anyhow::Result<ExitCode> {
+pub async fn run(client: &Client, args: AuthorsArgs, mut out: Out) -> anyhow::Result<ExitCode> {
+    if let Some(author) = args.clear {
+        let cleared: Cleared = client.post("/v1/authors/clear", &Clear { author }).await?;
+        out.one(&cleared, cleared_text)?;
+        return Ok(Exit::Done.into());
+    }
     let Authors { authors } = client.get("/v1/authors").await?;
     out.list(&authors, text)?;
     Ok(Exit::Done.into())
 }
 
-/// Authors for people.
+fn cleared_text(cleared: &Cleared) -> String {
+    let id = escaped(&cleared.id);
+    match cleared.was_convicted {
+        true => format!("the log of {id} is taken again by this node\n"),
+        false => format!("{id} was not convicted; nothing has changed\n"),
+    }
+}
+
+/// Authors for people; below them why the logs of some end.
 #[must_use]
 pub fn text(authors: &[Author]) -> String {
     let headings = [
@@ -39,7 +53,25 @@ pub fn text(authors: &[Author]) -> String {
         ("state", Align::Left),
     ];
     let rows: Vec<[String; 10]> = authors.iter().map(row).collect();
-    table(headings, &rows)
+    let ends: String = authors.iter().filter_map(end).collect();
+    table(headings, &rows) + &ends
+}
+
+fn end(author: &Author) -> Option<String> {
+    let fault = author.fault.as_ref().filter(|fault| !fault.cleared)?;
+    let did = match fault.kind.as_str() {
+        "fork" => "signed two different entries",
+        _ => "signed a false header as entry",
+    };
+    let ([first, second], id) = (&fault.hashes, short(&author.id));
+    Some(format!(
+        "forked: {} ({id}) {did} {}: {} and {}; its log ends before it. Once its operator has set it right, \
+         `cogmesh authors --clear {id}` takes it again\n",
+        escaped(&author.name),
+        fault.seq,
+        escaped(first),
+        escaped(second),
+    ))
 }
 
 fn row(author: &Author) -> [String; 10] {

@@ -92,6 +92,7 @@ fn line(event: &Event) {
         Event::OwnClockSkew { ahead } => own_clock_skew(*ahead),
         Event::Divergence { author, peer, seq, ours, theirs } => {
             let what = "two nodes computed different accounts from one log; report it with the logs of both";
+            let (ours, theirs) = (ours.0, theirs.0);
             tracing::warn!(author = %author.short(), peer = %peer.short(), %seq, %ours, %theirs, "{what}");
         }
         Event::OwnLogAwaited { why } => tracing::warn!("this node does not write yet: {}", escaped(why)),
@@ -124,8 +125,18 @@ fn line(event: &Event) {
             let (first, last) = (span.first, span.last);
             tracing::debug!(author = %author.short(), %first, %last, "asked for entries that are missing here");
         }
-        Event::ForkSeen { author, seq } => {
-            tracing::warn!(author = %author.short(), %seq, "an author signed two different entries with one seq");
+        Event::AuthorFault { author, fault } => {
+            let (kind, seq, (first, second)) = (fault.kind.name(), fault.cut, fault.hashes);
+            let what =
+                "an author is convicted: its log ends before that entry, and nothing more of it is taken";
+            tracing::warn!(author = %author.short(), kind, %seq, %first, %second, "{what}");
+        }
+        Event::AuthorCleared { author } => {
+            tracing::info!(author = %author.short(), "a convicted author's log is taken again");
+        }
+        Event::ForkSuspected { author, peer, seq } => {
+            let what = "a peer's copy of a log differs from ours; looking for the first entry that does";
+            tracing::info!(author = %author.short(), peer = %peer.short(), %seq, "{what}");
         }
         Event::NameTaken { id, name } => {
             tracing::warn!(id = %id.short(), %name, "another node had that name first; this one is shown with its id");

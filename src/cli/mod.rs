@@ -92,7 +92,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Status => with_node(&common, async |client, out| status::run(&client, out).await),
         Command::Peers => with_node(&common, async |client, out| peers::run(&client, out).await),
-        Command::Authors => with_node(&common, async |client, out| authors::run(&client, out).await),
+        Command::Authors(args) => {
+            with_node(&common, async |client, out| authors::run(&client, args, out).await)
+        }
         Command::Thoughts(args) => {
             with_node(&common, async |client, out| thoughts::run(args, &client, out).await)
         }

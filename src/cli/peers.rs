@@ -7,8 +7,9 @@ use super::{
     client::Client,
     exit::Exit,
     show::{Align, bytes, duration, escaped, hardware, rtt, short, table},
+    time,
 };
-use crate::api::json::{Peer, Peers};
+use crate::api::json::{Peer, Peers, Step};
 
 /// Asks the running node and lists its peers.
 ///
@@ -36,7 +37,7 @@ pub fn text(peers: &[Peer]) -> String {
 }
 
 fn links(linked: &[&Peer]) -> String {
-    let rows: Vec<[String; 8]> = linked.iter().map(|peer| row(peer)).collect();
+    let rows: Vec<[String; 9]> = linked.iter().map(|peer| row(peer)).collect();
     let headings = [
         ("name", Align::Left),
         ("id", Align::Left),
@@ -46,11 +47,21 @@ fn links(linked: &[&Peer]) -> String {
         ("linked for", Align::Right),
         ("sent", Align::Right),
         ("received", Align::Right),
+        ("in step", Align::Left),
     ];
     table(headings, &rows)
 }
 
-fn row(peer: &Peer) -> [String; 8] {
+/// Whether both hold the same, and what is missing where.
+fn in_step(step: &Step) -> String {
+    match (step.missing_here, step.missing_there, step.identical_since_ms) {
+        (0, 0, Some(since)) => format!("since {}", time::shown(since)),
+        (0, 0, None) => "not yet told".to_owned(),
+        (here, there, _) => format!("{here} missing here, {there} there"),
+    }
+}
+
+fn row(peer: &Peer) -> [String; 9] {
     let claimed = peer.hardware.as_deref().unwrap_or("unknown");
     let level = peer.level.map(|level| format!(", level {level}")).unwrap_or_default();
     [
@@ -62,6 +73,7 @@ fn row(peer: &Peer) -> [String; 8] {
         peer.connected_s.map(duration).unwrap_or_default(),
         peer.bytes_sent.map(bytes).unwrap_or_default(),
         peer.bytes_received.map(bytes).unwrap_or_default(),
+        peer.step.as_ref().map(in_step).unwrap_or_default(),
     ]
 }
 
@@ -95,6 +107,7 @@ mod tests {
             clock_ahead_ms: None,
             sources: vec!["mdns".to_owned()],
             reason: Some(reason.to_owned()),
+            step: None,
         }
     }
 

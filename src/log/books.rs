@@ -5,10 +5,14 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use bytes::Bytes;
 
-use super::{Architecture, Entry, Hardware, Hash, Mode, NodeId, NodeName, SessionName, Signature};
+use super::{
+    Architecture, Body, Entry, FaultKind, Hardware, Hash, Mode, NodeId, NodeName, Proof, Segment,
+    SessionName, Signature,
+};
 use crate::ledger::{
     account::Account,
-    fold::Verdict,
+    fold::{Facts, Verdict, fold},
+    policy::Policy,
     types::{Level, MicroAtp, Millis, Ppm, Seq},
 };
 
@@ -79,6 +83,31 @@ pub struct Books {
     /// Whether the store was put back from a backup, or the node met a sign that it lacks entries of its own log, and it has not
     /// got its own log back from a peer since.
     pub restored: bool,
+    /// Authors that were convicted, also of whom no entry is left.
+    pub faults: BTreeMap<NodeId, AuthorFault>,
+}
+
+/// An author that was convicted: its log ends, and nothing more of it is taken until an operator clears it. The proof is in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthorFault {
+    /// The first entry at fault: the log ends before it.
+    pub cut: Seq,
+    /// What the author did.
+    pub kind: FaultKind,
+    /// The hashes of the two entries at the cut; of a false header, its hash and that of its content.
+    pub hashes: (Hash, Hash),
+    /// When this node learnt of it: milliseconds since the Unix epoch.
+    pub found: Millis,
+    /// Whether an operator takes the author's log again. A proof that peers pass on for the same cut counts no longer then.
+    pub cleared: bool,
+}
+
+impl AuthorFault {
+    /// What a proof says.
+    #[must_use]
+    pub fn of(proof: &Proof, found: Millis) -> Self {
+        Self { cut: proof.cut(), kind: proof.kind(), hashes: proof.hashes(), found, cleared: false }
+    }
 }
 
 /// Consecutive entries of one author's log.
@@ -166,6 +195,28 @@ pub enum Record {
     Doubted,
     /// The node has its own log back.
     Recovered,
+    /// An author is convicted: its entries from the cut on go, and its account is folded anew. The proof is kept, with this store's own
+    /// entries as its cover where they reach the cut.
+    Fault {
+        /// Whose.
+        author: NodeId,
+        /// When it was found.
+        found: Millis,
+        /// What convicts it.
+        proof: Box<Proof>,
+    },
+    /// Verified entries of a convicted author that reach its cut: what covers the last entries that stay.
+    Cover {
+        /// Whose.
+        author: NodeId,
+        /// Bare.
+        cover: Box<Segment>,
+    },
+    /// An operator takes a convicted author's log again. The proof stays: it may be all that covers the log's last entries.
+    Cleared {
+        /// Whose.
+        author: NodeId,
+    },
 }
 
 /// One entry as the store holds it, for sending it on.
@@ -180,6 +231,21 @@ pub struct StoredEntry {
 }
 
 impl AuthorBook {
+    /// What is left of a log that consists of these entries now, from its first on; `None` where there is none. `signature` is the last
+    /// one's author's, where it has one.
+    #[must_use]
+    pub fn refolded(&self, policy: &Policy, entries: &[Entry], signature: Option<Signature>) -> Option<Self> {
+        let (genesis, thoughts) = entries.split_first()?;
+        let mut account = Account::open(policy, self.account.level, genesis.header().time);
+        for entry in thoughts {
+            let Body::Thought(thought) = &entry.header().body else { return None };
+            let (time, content_bytes) = (entry.header().time, thought.content_bytes);
+            fold(policy, &mut account, &Facts { time, content_bytes, features: thought.features }).ok()?;
+        }
+        let hash = entries.last()?.hash();
+        Some(Self { hash, signature, account, ..self.clone() })
+    }
+
     /// The author's capability level.
     #[must_use]
     pub const fn level(&self) -> Level {

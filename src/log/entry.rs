@@ -143,6 +143,16 @@ impl Entry {
         str::from_utf8(self.content.as_ref()?).ok()
     }
 
+    /// Lets go of the content.
+    pub(super) fn strip(&mut self) {
+        self.content = None;
+    }
+
+    /// Puts a content beside the header; whether it belongs there is not looked at.
+    pub(super) fn put_content(&mut self, content: Bytes) {
+        self.content = Some(content);
+    }
+
     /// Whose log it belongs to.
     #[must_use]
     pub const fn author(&self) -> NodeId {

@@ -55,6 +55,11 @@ impl<'a> Reader<'a> {
     /// A text or list of bytes with its length before it as a u8.
     pub(super) fn short(&mut self) -> Result<&'a [u8], LayoutFault> {
         let bytes = usize::from(self.u8()?);
+        self.take(bytes)
+    }
+
+    /// The next so many bytes.
+    pub(super) fn take(&mut self, bytes: usize) -> Result<&'a [u8], LayoutFault> {
         let missing = bytes.saturating_sub(self.rest.len());
         let (field, rest) = self.rest.split_at_checked(bytes).ok_or(LayoutFault::Short { missing })?;
         self.rest = rest;

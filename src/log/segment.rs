@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use super::{
     entry::{Body, ContentFault, Entry, Hash},
+    fault::Proof,
     federation::FederationId,
     head::Head,
     identity::{BadSignature, Identity, KeyFault, NodeId},
@@ -171,8 +172,30 @@ impl Segment {
     /// where it belongs in its author's log is checked at admission.
     ///
     /// # Errors
-    /// See [`SegmentFault`]. Clone the segment before, where it may have to be shown as proof.
+    /// See [`SegmentFault`].
     pub fn verify(self, rules: &Rules) -> Result<Verified<Self>, SegmentFault> {
+        self.check(rules)?;
+        Ok(Verified(self))
+    }
+
+    /// As [`Self::verify`]; where the segment convicts its author, the proof comes beside the fault.
+    ///
+    /// # Errors
+    /// See [`SegmentFault`].
+    pub fn verify_or_convict(
+        self,
+        rules: &Rules,
+    ) -> Result<Verified<Self>, (SegmentFault, Option<Verified<Proof>>)> {
+        match self.check(rules) {
+            Ok(()) => Ok(Verified(self)),
+            Err(fault @ SegmentFault::Content { seq, .. }) if fault.is_proof_against_author() => {
+                Err((fault, Proof::false_header(self, seq, rules)))
+            }
+            Err(fault) => Err((fault, None)),
+        }
+    }
+
+    fn check(&self, rules: &Rules) -> Result<(), SegmentFault> {
         for entry in &self.entries {
             check_cheaply(entry, rules)?;
         }
@@ -182,7 +205,7 @@ impl Segment {
             let seq = entry.seq();
             entry.check_content().map_err(|fault| SegmentFault::Content { seq, fault })?;
         }
-        Ok(Verified(self))
+        Ok(())
     }
 
     /// The entries, at least one.
@@ -221,6 +244,22 @@ impl Segment {
     #[must_use]
     pub const fn last(&self) -> Seq {
         self.head.seq
+    }
+
+    /// The entry at that place, where it is one of these.
+    #[must_use]
+    pub fn entry_at(&self, seq: Seq) -> Option<&Entry> {
+        let place = seq.0.checked_sub(self.first().0)?;
+        self.entries.get(usize::try_from(place).ok()?)
+    }
+
+    /// The same entries and head without contents.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        for entry in &mut self.entries {
+            entry.strip();
+        }
+        self
     }
 
     /// Bytes of headers, contents and head.
@@ -294,6 +333,11 @@ fn check_cheaply(entry: &Entry, rules: &Rules) -> Result<(), SegmentFault> {
 }
 
 impl<T> Verified<T> {
+    /// What was checked by another file of this room.
+    pub(super) const fn checked(value: T) -> Self {
+        Self(value)
+    }
+
     /// The value, for reading.
     #[must_use]
     pub const fn get(&self) -> &T {

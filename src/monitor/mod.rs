@@ -5,7 +5,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{ledger::fold::Verdict, log::NodeId, protocol::event::Event};
+use data_encoding::HEXLOWER;
+
+use crate::{
+    ledger::fold::Verdict,
+    log::{FaultKind, NodeId, books::AuthorFault},
+    protocol::event::Event,
+};
 
 /// Most alerts that are kept, one for each thing that they are about; the oldest goes first.
 const ALERTS_MAX: usize = 256;
@@ -42,6 +48,10 @@ impl Monitor {
         state.count(counter_of(event));
         if let Some((name, about)) = alert_of(event) {
             state.raise(name, about, wall_ms);
+        }
+        if let Event::AuthorCleared { author } = event {
+            let about = format!("author {author} ");
+            state.alerts.retain(|alert| alert.name != "fork" || !alert.about.starts_with(&about));
         }
         if let Some(name) = ended_by(event) {
             state.alerts.retain(|alert| alert.name != name);
@@ -122,7 +132,9 @@ pub fn counter_of(event: &Event) -> String {
         Event::EntryDamaged { .. } => "entries_damaged".to_owned(),
         Event::StoreUnreadable { .. } => "store_unreadable".to_owned(),
         Event::Mending { .. } => "mends_asked".to_owned(),
-        Event::ForkSeen { .. } => "forks".to_owned(),
+        Event::AuthorFault { fault, .. } => format!("authors_convicted_{}", fault.kind.name()),
+        Event::AuthorCleared { .. } => "authors_cleared".to_owned(),
+        Event::ForkSuspected { .. } => "forks_suspected".to_owned(),
         Event::NameTaken { .. } => "names_taken".to_owned(),
         Event::PeerBehind { .. } => "peers_behind".to_owned(),
         Event::Wanted { .. } => "wants_sent".to_owned(),
@@ -134,9 +146,16 @@ pub fn counter_of(event: &Event) -> String {
 
 fn alert_of(event: &Event) -> Option<(&'static str, String)> {
     match event {
-        Event::Divergence { author, peer, .. } => {
-            Some(("divergence", format!("author {author}, peer {peer}")))
-        }
+        Event::Divergence { author, peer, seq, ours, theirs } => Some((
+            "divergence",
+            format!(
+                "author {author} at entry {seq}: {} here, {} at peer {peer}; account digest {} here, {} there",
+                ours.0,
+                theirs.0,
+                HEXLOWER.encode(&ours.1),
+                HEXLOWER.encode(&theirs.1)
+            ),
+        )),
         Event::OwnLogBehind { peer, theirs } => Some((
             "own_log_behind",
             format!("peer {peer} holds our entry {theirs}, and this data directory does not"),
@@ -153,7 +172,7 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         )),
         Event::StoreUnreadable { what } => Some(("store_damaged", what.clone())),
         Event::EntryDamaged { author, .. } => Some(("store_damaged", format!("entries of author {author}"))),
-        Event::ForkSeen { author, seq } => Some(("fork", format!("author {author} at entry {seq}"))),
+        Event::AuthorFault { author, fault } => Some(("fork", fork_about(*author, fault))),
         Event::ClockSkew { author, .. } => Some(("clock_skew", format!("author {author}"))),
         Event::OwnClockSkew { .. } => {
             Some(("clock_skew", "this node's clock is ahead of its peers'".to_owned()))
@@ -172,10 +191,22 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         | Event::PeerBehind { .. }
         | Event::Wanted { .. }
         | Event::Serving { .. }
+        | Event::AuthorCleared { .. }
+        | Event::ForkSuspected { .. }
         | Event::OwnLogRecovered { .. }
         | Event::DiskRoomy
         | Event::Mending { .. }
         | Event::HandshakeFailed { .. } => None,
+    }
+}
+
+fn fork_about(author: NodeId, fault: &AuthorFault) -> String {
+    let (cut, (first, second)) = (fault.cut, fault.hashes);
+    match fault.kind {
+        FaultKind::Fork => format!("author {author} signed two entries {cut}: {first} and {second}"),
+        FaultKind::FalseHeader => {
+            format!("author {author} signed a false header as entry {cut}: {first}, of the content {second}")
+        }
     }
 }
 
@@ -207,7 +238,9 @@ const fn ended_by(event: &Event) -> Option<&'static str> {
         | Event::EntryDamaged { .. }
         | Event::StoreUnreadable { .. }
         | Event::Mending { .. }
-        | Event::ForkSeen { .. }
+        | Event::AuthorFault { .. }
+        | Event::AuthorCleared { .. }
+        | Event::ForkSuspected { .. }
         | Event::NameTaken { .. }
         | Event::PeerBehind { .. }
         | Event::Wanted { .. }

@@ -22,7 +22,7 @@ use super::{
     incoming::Door,
     links::{Link, Links, Manner, Shared, canonical},
     reset,
-    sending::{self, CatchUpSender, LinkStats, ProbeError},
+    sending::{self, CatchUpSender, LinkStats, ProbeError, SendFault},
     socket::{self, SocketError},
     streams::{SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, WINDOW_BYTES_BEFORE_ADMISSION},
     tls::{Credentials, TlsError},
@@ -220,6 +220,18 @@ impl Endpoint {
     #[must_use]
     pub fn catch_up(&self, link: LinkId) -> Option<CatchUpSender> {
         self.shared.links.find(link).map(CatchUpSender::new)
+    }
+
+    /// Sends the bytes of a proof on a stream of its own.
+    ///
+    /// # Errors
+    /// The link is gone.
+    ///
+    /// # Cancel safety
+    /// Part of it may have been sent; the peer takes no part for the whole.
+    pub async fn send_proof(&self, link: LinkId, proof: &[u8]) -> Result<(), SendFault> {
+        let link = self.shared.links.find(link).ok_or(SendFault::LinkGone)?;
+        sending::proof(&link, proof).await
     }
 
     /// Sends the payload, at most [`super::PROBE_BYTES_MAX`] bytes, to the other side and back; how long that took.

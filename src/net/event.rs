@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
-    log::{NodeId, Segment, SegmentFault, Verified},
+    log::{NodeId, Proof, ProofFault, Segment, SegmentFault, Verified},
     protocol::{
         frame::{BalanceFrame, ControlFrame, StreamKind},
         input::{Attempt, Ended, LinkId},
@@ -63,6 +63,20 @@ pub enum NetEvent {
         link: LinkId,
         /// What is wrong with it.
         fault: SegmentFault,
+    },
+    /// What convicts an author; it holds.
+    Proof {
+        /// From whom.
+        link: LinkId,
+        /// What.
+        proof: Verified<Proof>,
+    },
+    /// What should convict an author, and does not. The link stays.
+    ProofWrong {
+        /// From whom.
+        link: LinkId,
+        /// What is wrong with it.
+        fault: ProofFault,
     },
     /// A catch-up stream with that author's entries ended; what was sent on it has been told.
     CaughtUp {

@@ -14,7 +14,7 @@ use super::{
     streams::row,
 };
 use crate::{
-    log::{NodeId, Segment, SegmentFault, Verified},
+    log::{NodeId, Proof, Segment, SegmentFault, Verified, fault::PROOF_BYTES_MAX},
     protocol::{
         frame::{ControlFrame, StreamKind},
         refusal::{Refusal, RefusalCode},
@@ -124,8 +124,33 @@ async fn read_one_way(shared: &Shared, link: &Link, frames: &mut Frames) -> Resu
             }
             read
         }
+        Some(StreamKind::Proof) => {
+            let Ok(_turn) = link.proof_in.acquire().await else {
+                return Ok(());
+            };
+            proof(shared, link, frames).await
+        }
         Some(StreamKind::Control | StreamKind::Probe) | None => Err(unknown(number, "one way").into()),
     }
+}
+
+/// What convicts an author: its bytes come in frames, and are looked at when all are there.
+async fn proof(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
+    let mut bytes = vec![];
+    while let Some(frame) = frames.next().await? {
+        if bytes.len() + frame.len() > PROOF_BYTES_MAX {
+            let about = format!("a proof of more than {PROOF_BYTES_MAX} bytes");
+            return Err(Stopped::Violated(Refusal::about(RefusalCode::FrameTooLarge, about)).into());
+        }
+        bytes.extend_from_slice(&frame);
+    }
+    let rules = shared.rules;
+    let check = move || Proof::parse(&bytes, &rules.federation).and_then(|proof| proof.verify(&rules));
+    let event = match apart(check).await? {
+        Ok(proof) => NetEvent::Proof { link: link.id, proof },
+        Err(fault) => NetEvent::ProofWrong { link: link.id, fault },
+    };
+    tell(shared, event).await
 }
 
 /// `author` is left as the last whose segment came.
@@ -141,7 +166,12 @@ async fn segments(
         let event = match decoded {
             Ok(segment) => match verify(shared, segment).await? {
                 Ok(segment) => NetEvent::Heard { link: link.id, segment },
-                Err(fault) => NetEvent::HeardWrong { link: link.id, fault },
+                Err((fault, proof)) => {
+                    if let Some(proof) = proof {
+                        tell(shared, NetEvent::Proof { link: link.id, proof }).await?;
+                    }
+                    NetEvent::HeardWrong { link: link.id, fault }
+                }
             },
             Err(WireFault::Segment(fault)) => NetEvent::HeardWrong { link: link.id, fault },
             Err(fault) => return Err(fault.into()),
@@ -155,13 +185,21 @@ async fn segments(
 /// takes five, and packets, pings and other links should not wait for that.
 const ENTRIES_AT_ONCE_MAX: usize = 64;
 
-async fn verify(shared: &Shared, segment: Segment) -> Result<Result<Verified<Segment>, SegmentFault>, End> {
+/// The segment, or what is wrong with it and what convicts its author.
+type Judged = Result<Verified<Segment>, (SegmentFault, Option<Verified<Proof>>)>;
+
+async fn verify(shared: &Shared, segment: Segment) -> Result<Judged, End> {
     let rules = shared.rules;
     if segment.entries().len() <= ENTRIES_AT_ONCE_MAX {
-        return Ok(segment.verify(&rules));
+        return Ok(segment.verify_or_convict(&rules));
     }
-    match spawn_blocking(move || segment.verify(&rules)).await {
-        Ok(verified) => Ok(verified),
+    apart(move || segment.verify_or_convict(&rules)).await
+}
+
+/// Runs what takes long on a thread of its own.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, End> {
+    match spawn_blocking(work).await {
+        Ok(done) => Ok(done),
         // The runtime is ending.
         Err(error) if error.is_cancelled() => Err(End::Inbox),
         // As if it had happened here: this connection is lost, and only this one.

@@ -99,6 +99,8 @@ pub(super) struct Link {
     pub(super) catch_up_out: Arc<Semaphore>,
     /// How many catch-up streams of the other side we still read at a time.
     pub(super) catch_up_in: Semaphore,
+    /// Proofs that are read at a time: each is put together in memory before it is looked at.
+    pub(super) proof_in: Semaphore,
     /// Set when the owner has admitted it.
     pub(super) admitted: SetOnce<()>,
     /// Set when its control stream stands.
@@ -162,6 +164,7 @@ impl Link {
             thought,
             catch_up_out: Arc::new(Semaphore::new(catch_ups)),
             catch_up_in: Semaphore::new(catch_ups),
+            proof_in: Semaphore::new(1),
             admitted: SetOnce::new(),
             controlled: SetOnce::new(),
             parting: SetOnce::new(),

@@ -95,7 +95,7 @@ impl CatchUpSender {
         let frame = wire::encode_segment(segment)?;
         let stream = match &mut self.stream {
             Some((stream, _)) => stream,
-            stream @ None => &mut stream.insert(open(&self.link).await?).0,
+            stream @ None => &mut stream.insert(open(&self.link, StreamKind::CatchUp).await?).0,
         };
         stream.write_chunk(frame).await.map_err(|_| SendFault::LinkGone)
     }
@@ -108,27 +108,42 @@ impl CatchUpSender {
     /// # Cancel safety
     /// The stream is ended all the same; only its acknowledgement goes unnoticed.
     pub async fn finish(self) -> Result<(), SendFault> {
-        let Some((mut stream, _turn)) = self.stream else {
-            return Ok(());
-        };
-        stream.finish().map_err(|_| SendFault::LinkGone)?;
-        match stream.stopped().await {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) | Err(_) => Err(SendFault::LinkGone),
+        match self.stream {
+            Some((stream, _turn)) => finish(stream).await,
+            None => Ok(()),
         }
     }
 }
 
-async fn open(link: &Link) -> Result<(SendStream, OwnedSemaphorePermit), SendFault> {
+async fn finish(mut stream: SendStream) -> Result<(), SendFault> {
+    stream.finish().map_err(|_| SendFault::LinkGone)?;
+    match stream.stopped().await {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) | Err(_) => Err(SendFault::LinkGone),
+    }
+}
+
+/// Opens a stream of a kind whose sender waits. Of those that are open to one peer at a time there is a bound for all kinds together.
+async fn open(link: &Link, kind: StreamKind) -> Result<(SendStream, OwnedSemaphorePermit), SendFault> {
     let gone = |_| SendFault::LinkGone;
     link.admitted.wait().await;
     let turns = Arc::clone(&link.catch_up_out);
     let turn = turns.acquire_owned().await.map_err(|_| SendFault::LinkGone)?;
     let mut stream = link.quic.open_uni().await.map_err(|_| SendFault::LinkGone)?;
     // It fails only where the stream is gone, and then so does the write.
-    drop(stream.set_priority(row(StreamKind::CatchUp).priority));
-    stream.write_all(&[StreamKind::CatchUp.number()]).await.map_err(gone)?;
+    drop(stream.set_priority(row(kind).priority));
+    stream.write_all(&[kind.number()]).await.map_err(gone)?;
     Ok((stream, turn))
+}
+
+/// Sends what convicts an author on a stream of its own, and waits until the other side has acknowledged it.
+pub(super) async fn proof(link: &Link, proof: &[u8]) -> Result<(), SendFault> {
+    let frames = wire::encode_proof(proof)?;
+    let (mut stream, _turn) = open(link, StreamKind::Proof).await?;
+    for frame in frames {
+        stream.write_chunk(frame).await.map_err(|_| SendFault::LinkGone)?;
+    }
+    finish(stream).await
 }
 
 /// Sends the payload on a stream of its own and waits for it to come back.

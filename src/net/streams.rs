@@ -37,6 +37,7 @@ pub(super) const fn row(kind: StreamKind) -> Row {
         StreamKind::Probe => (Opener::EitherBoth, 3, 0, 4),
         StreamKind::BalanceSync => (Opener::EachOneWay, 2, SMALL_QUEUE_BYTES_MAX, 1),
         StreamKind::CatchUp => (Opener::EitherOneWay, 1, 0, 4),
+        StreamKind::Proof => (Opener::EitherOneWay, 2, 0, 1),
     };
     Row { opener, priority, queue_bytes_max, incoming_max }
 }
@@ -52,7 +53,8 @@ const _: () = assert!(FRAME_BYTES_MAX + 1024 <= SMALL_QUEUE_BYTES_MAX);
 /// Streams of one way that a peer may have open towards us once it is admitted; before, none.
 pub(super) const UNI_STREAMS_MAX: u32 = row(StreamKind::Thought).incoming_max
     + row(StreamKind::BalanceSync).incoming_max
-    + row(StreamKind::CatchUp).incoming_max;
+    + row(StreamKind::CatchUp).incoming_max
+    + row(StreamKind::Proof).incoming_max;
 
 /// Streams of both ways that a peer may have open towards us once it is admitted, its control stream among them.
 pub(super) const BIDI_STREAMS_MAX: u32 =
@@ -81,6 +83,6 @@ mod tests {
             assert!(row(kind).priority <= row(StreamKind::Control).priority);
             assert!(row(kind).priority >= row(StreamKind::CatchUp).priority);
         }
-        assert_eq!((UNI_STREAMS_MAX, BIDI_STREAMS_MAX), (6, 5));
+        assert_eq!((UNI_STREAMS_MAX, BIDI_STREAMS_MAX), (7, 5));
     }
 }

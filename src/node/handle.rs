@@ -84,6 +84,8 @@ pub(super) enum Wish {
     Submit(Submission, oneshot::Sender<Answer>),
     /// What would it get?
     DryRun(Submission, oneshot::Sender<Answer>),
+    /// Take a convicted author's log again.
+    Clear(NodeId, oneshot::Sender<Answer>),
     /// What does the node know?
     View(oneshot::Sender<View>),
 }
@@ -136,6 +138,17 @@ impl Handle {
     /// Nothing is lost.
     pub async fn dry_run(&self, submission: Submission) -> Result<Answer, NodeGone> {
         self.ask(|answer| Wish::DryRun(submission, answer)).await
+    }
+
+    /// Takes a convicted author's log again; [`Answer::Cleared`] says whether it was convicted.
+    ///
+    /// # Errors
+    /// Where the node stops meanwhile.
+    ///
+    /// # Cancel safety
+    /// The author may be cleared all the same.
+    pub async fn clear(&self, author: NodeId) -> Result<Answer, NodeGone> {
+        self.ask(|answer| Wish::Clear(author, answer)).await
     }
 
     /// A snapshot of what the node knows.

@@ -164,6 +164,7 @@ fn launch(
     let about = about(config, &setup, &endpoint);
     let mut first = vec![];
     let keys = (Arc::clone(&identity), setup.federation);
+    let rules = rules(config, &setup);
     let mut federation = Federation::new(setup, books, standing, seed, clock.now(), &mut first);
     for hint in hints {
         federation.handle(clock.now(), Input::Hint(hint), &mut first);
@@ -196,6 +197,7 @@ fn launch(
         federation,
         clock,
         keys,
+        rules,
         endpoint,
         discovery,
         store,
@@ -378,20 +380,24 @@ fn own_genesis(
     }))
 }
 
+/// What segments and proofs are checked against.
+const fn rules(config: &Config, setup: &Setup) -> Rules {
+    Rules {
+        federation: setup.federation,
+        pow_bits: config.policy.pow_bits,
+        content_bytes_max: config.policy.content_max_bytes,
+    }
+}
+
 fn net_config(config: &Config, identity: &Arc<Identity>, setup: &Setup) -> NetConfig {
     let listen = match &config.listen {
         Listen::Everywhere => ListenOn::Everywhere,
         Listen::Interfaces(names) => ListenOn::Interfaces(names.clone()),
         Listen::Loopback => ListenOn::Loopback,
     };
-    let rules = Rules {
-        federation: setup.federation,
-        pow_bits: config.policy.pow_bits,
-        content_bytes_max: config.policy.content_max_bytes,
-    };
     NetConfig {
         connections_max: config.peers_max.saturating_add(HANDSHAKES_MAX),
-        ..NetConfig::new(Arc::clone(identity), rules, listen, config.port)
+        ..NetConfig::new(Arc::clone(identity), rules(config, setup), listen, config.port)
     }
 }
 

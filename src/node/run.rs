@@ -11,13 +11,20 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{clock::Clock, handle::Wish, lock::DataDirLock, scrub::Finding, serve::serve};
+use super::{
+    clock::Clock,
+    handle::Wish,
+    lock::DataDirLock,
+    scrub::Finding,
+    serve::{compared, prove, serve},
+};
 use crate::{
     failing::fail_point,
     ledger::types::Seq,
     log::{
-        FederationId, Identity, NodeId,
+        FederationId, Identity, NodeId, Rules, Segment,
         books::{Record, Span},
+        stored::Comparison,
     },
     monitor::Monitor,
     net::{
@@ -61,6 +68,7 @@ pub(super) struct Loop {
     pub(super) federation: Federation,
     pub(super) clock: Arc<Clock>,
     pub(super) keys: (Arc<Identity>, FederationId),
+    pub(super) rules: Rules,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) discovery: Discovery,
     pub(super) store: Arc<dyn Store>,
@@ -91,8 +99,19 @@ pub(super) struct StoreNews {
     pub(super) damage: mpsc::Receiver<Finding>,
 }
 
-/// A want that was served: of that link, for that author, and the first damaged entry that was met.
-type Served = (LinkId, NodeId, Option<Seq>);
+/// What a task did for the core: over that link, with that author's entries.
+struct Done {
+    link: LinkId,
+    author: NodeId,
+    what: Work,
+}
+
+enum Work {
+    /// A want was served, but for the first damaged entry that was met.
+    Served(Option<Seq>),
+    /// Entries were compared.
+    Compared(Comparison),
+}
 
 /// What the loop remembers between turns beside the core.
 struct Turn {
@@ -101,7 +120,8 @@ struct Turn {
     next_ticket: u64,
     /// What the writer had no room for: nothing else is taken in until it has.
     unsent: std::collections::VecDeque<Vec<Record>>,
-    served: mpsc::UnboundedSender<Served>,
+    /// At most one waits for each want and comparison of the core's, which are bounded.
+    done: mpsc::UnboundedSender<Done>,
     /// What ends the node.
     failure: Option<StoreError>,
     /// Too little room, as the watch on the disk says.
@@ -114,13 +134,13 @@ struct Turn {
 impl Loop {
     /// Runs until it is asked to stop or the store fails. `first` are the effects of the core's making.
     pub(super) async fn run(mut self, mut sources: Sources, first: Vec<Effect>) {
-        let (served, mut served_by) = mpsc::unbounded_channel();
+        let (done, mut done_by) = mpsc::unbounded_channel();
         let mut turn = Turn {
             effects: first,
             tickets: BTreeMap::new(),
             next_ticket: 0,
             unsent: std::collections::VecDeque::new(),
-            served,
+            done,
             failure: None,
             disk_low: None,
             is_full: false,
@@ -145,12 +165,7 @@ impl Loop {
                     None => break Err(RunError::Store { why: "its thread has ended".to_owned() }),
                 },
                 () = self.stop.cancelled() => break Ok(()),
-                Some((link, author, damaged)) = served_by.recv() => {
-                    self.turn(&mut turn, Input::Served { link, author });
-                    if let Some(seq) = damaged {
-                        self.turn(&mut turn, Input::Damaged { author, seq });
-                    }
-                }
+                Some(done) = done_by.recv() => self.done(&mut turn, done),
                 Some(low) = sources.stores.disk.recv() => {
                     turn.disk_low = low;
                     self.disk(&mut turn);
@@ -199,6 +214,18 @@ impl Loop {
         }
     }
 
+    fn done(&mut self, turn: &mut Turn, Done { link, author, what }: Done) {
+        match what {
+            Work::Served(damaged) => {
+                self.turn(turn, Input::Served { link, author });
+                if let Some(seq) = damaged {
+                    self.turn(turn, Input::Damaged { author, seq });
+                }
+            }
+            Work::Compared(comparison) => self.turn(turn, Input::Compared { link, author, comparison }),
+        }
+    }
+
     fn committed(&mut self, turn: &mut Turn, committed: &Committed) {
         if std::mem::take(&mut turn.is_full) {
             self.disk(turn);
@@ -209,6 +236,10 @@ impl Loop {
                 turn.unsent.push_front(full.records);
                 break;
             }
+        }
+        for (author, book) in &committed.cut {
+            let book = book.clone().map(Box::new);
+            self.turn(turn, Input::Cut { author: *author, book });
         }
         if let Some(through) = committed.own_through {
             fail_point("stored.told");
@@ -225,6 +256,10 @@ impl Loop {
             Wish::Submit(submission, answer) => {
                 let ticket = turn.ticket(answer);
                 self.turn(turn, Input::Submit { ticket, submission });
+            }
+            Wish::Clear(author, answer) => {
+                let ticket = turn.ticket(answer);
+                self.turn(turn, Input::Clear { ticket, author });
             }
             Wish::DryRun(submission, answer) => {
                 let ticket = turn.ticket(answer);
@@ -251,6 +286,8 @@ impl Loop {
             NetEvent::Balance { link, frame } => Input::Balance { link, frame },
             NetEvent::Heard { link, segment } => Input::Heard { link, segment },
             NetEvent::HeardWrong { link, fault } => Input::HeardWrong { link, fault },
+            NetEvent::Proof { link, proof } => Input::Proof { link, proof },
+            NetEvent::ProofWrong { link, fault } => Input::ProofWrong { link, fault },
             NetEvent::CaughtUp { link, author } => Input::CaughtUp { link, author },
             NetEvent::QueueFull { link, kind } => Input::QueueFull { link, kind },
             NetEvent::Disconnected { link, why } => Input::Disconnected { link, why },
@@ -283,6 +320,11 @@ impl Loop {
                     self.endpoint.publish(&to, &segment);
                 }
                 Effect::Serve { link, author, span } => self.serve(turn, link, author, span),
+                Effect::Prove { link, author } => {
+                    let (endpoint, store) = (Arc::clone(&self.endpoint), Arc::clone(&self.store));
+                    turn.tasks.spawn(prove(endpoint, store, link, author));
+                }
+                Effect::Compare { link, segment } => self.compare(turn, link, segment.into_inner()),
                 Effect::Admit { link } => self.admit(turn, link),
                 Effect::Close { link, refusal } => self.endpoint.close(link, refusal),
                 Effect::Verify { node } => self.discovery.verify(node),
@@ -316,14 +358,25 @@ impl Loop {
     }
 
     fn serve(&self, turn: &Turn, link: LinkId, author: NodeId, span: Span) {
-        let served = turn.served.clone();
+        let done = turn.done.clone();
         let endpoint = Arc::clone(&self.endpoint);
         let store = Arc::clone(&self.store);
         let keys = (Arc::clone(&self.keys.0), self.keys.1);
         turn.tasks.spawn(async move {
             let damaged = serve(endpoint, store, keys, (link, author), span).await;
             // The loop may have ended meanwhile.
-            let _gone = served.send((link, author, damaged));
+            let _gone = done.send(Done { link, author, what: Work::Served(damaged) });
+        });
+    }
+
+    fn compare(&self, turn: &Turn, link: LinkId, theirs: Segment) {
+        let (done, store, rules) = (turn.done.clone(), Arc::clone(&self.store), self.rules);
+        turn.tasks.spawn(async move {
+            let author = theirs.author();
+            // What can't be compared is no news.
+            let comparison =
+                compared(store, rules, theirs).await.unwrap_or(Comparison::Same { through: None });
+            let _gone = done.send(Done { link, author, what: Work::Compared(comparison) });
         });
     }
 

@@ -7,8 +7,9 @@ use tokio::task::spawn_blocking;
 use crate::{
     ledger::types::Seq,
     log::{
-        Entry, FederationId, Head, Identity, NodeId, Segment, Signature,
+        FederationId, Identity, NodeId, Rules, Segment,
         books::{Span, StoredEntry},
+        stored::{Comparison, compare, covered_segment, parsed, signed_segment},
     },
     net::Endpoint,
     protocol::{input::LinkId, wire::SEGMENT_BYTES_MAX},
@@ -49,7 +50,10 @@ pub(super) async fn serve(
         let segment = if author == identity.node_id() {
             own_segment(&identity, &federation, &stored, span.last)
         } else {
-            signed_segment(&federation, author, &stored, span.last)
+            match signed_segment(&federation, author, &stored, span.last) {
+                Some(segment) => Some(segment),
+                None => covered(&store, &federation, author, &stored).await,
+            }
         };
         let Some(segment) = segment else { break };
         from = segment.last().next();
@@ -69,41 +73,48 @@ fn own_segment(
     stored: &[StoredEntry],
     through: Seq,
 ) -> Option<Segment> {
-    let mut entries = parse(federation, stored)?;
+    let mut entries = parsed(federation, stored)?;
     entries.retain(|entry| entry.seq() <= through);
     Segment::own(entries, identity, federation).ok().map(|segment| segment.into_inner())
 }
 
-/// Another's entries, up to the first at or behind `through` for which we hold its author's signature, or else the last one.
-fn signed_segment(
+/// What is left of a convicted author's log behind its last signed entry.
+async fn covered(
+    store: &Arc<dyn Store>,
     federation: &FederationId,
     author: NodeId,
     stored: &[StoredEntry],
-    through: Seq,
 ) -> Option<Segment> {
-    let entries = parse(federation, stored)?;
-    let signed = entries.iter().zip(stored).enumerate().filter(|(_, (_, stored))| stored.signature.is_some());
-    let signed: Vec<(usize, Seq)> = signed.map(|(place, (entry, _))| (place, entry.seq())).collect();
-    let enough = signed.iter().find(|(_, seq)| *seq >= through);
-    let (last_signed, _) = *enough.or_else(|| signed.last())?;
-    let signature: Signature = stored.get(last_signed)?.signature?;
-    let entries: Vec<Entry> = entries.into_iter().take(last_signed.saturating_add(1)).collect();
-    let last = entries.last()?;
-    let head = Head { author, seq: last.header().seq, hash: last.hash(), signature };
-    Segment::new(entries, head).ok()
+    let reading = Arc::clone(store);
+    let proof = spawn_blocking(move || reading.proof(author)).await.ok()?.ok()??;
+    covered_segment(federation, stored, &proof, SEGMENT_BYTES_MAX)
 }
 
-fn parse(federation: &FederationId, stored: &[StoredEntry]) -> Option<Vec<Entry>> {
-    let parsed: Result<Vec<Entry>, _> = stored
-        .iter()
-        .map(|entry| Entry::parse(federation, entry.header.clone(), entry.content.clone()))
-        .collect();
-    match parsed {
-        Ok(entries) if !entries.is_empty() => Some(entries),
-        Ok(_) => None,
+/// Shows a peer what convicts an author.
+pub(super) async fn prove(endpoint: Arc<Endpoint>, store: Arc<dyn Store>, link: LinkId, author: NodeId) {
+    let read = spawn_blocking(move || store.proof(author)).await;
+    match read {
+        Ok(Ok(Some(proof))) => {
+            // Where the link goes, the peer asks another.
+            let _gone = endpoint.send_proof(link, &proof.to_bytes()).await;
+        }
+        Ok(Ok(None)) => tracing::warn!(author = %author, "what convicts an author is not in the store"),
+        Ok(Err(error)) => tracing::error!(%error, author = %author, "can't read what convicts an author"),
+        // The runtime is ending.
+        Err(_) => {}
+    }
+}
+
+/// Compares a peer's entries with what the store holds of the same author.
+pub(super) async fn compared(store: Arc<dyn Store>, rules: Rules, theirs: Segment) -> Option<Comparison> {
+    let author = theirs.author();
+    // As many entries as a segment has, whatever their contents take.
+    let read = move |from: Seq| match store.entries(author, from, usize::MAX) {
+        Ok(stored) => Some(stored),
         Err(error) => {
-            tracing::error!(%error, "a stored entry is damaged and is not sent");
+            tracing::warn!(%error, author = %author, "can't read stored entries to compare them");
             None
         }
-    }
+    };
+    spawn_blocking(move || compare(&rules, read, theirs)).await.ok()?
 }

@@ -31,11 +31,11 @@ pub enum Admission {
     /// Its new entries stand in the log.
     Admitted {
         /// What the store must keep.
-        record: Record,
+        records: Vec<Record>,
         /// What happened, in order.
         events: Vec<Event>,
     },
-    /// All of it was known. It counts for nothing, unless it was asked for to mend something.
+    /// All of it was known, or lies behind the end of a convicted author's log. It counts for nothing, unless it was asked for to mend something.
     Known(Segment),
     /// Something between ours and its first is missing.
     Gap {
@@ -74,16 +74,20 @@ pub fn admit(
     if segment.first() > from {
         return Admission::Gap { from };
     }
-    if have.is_some_and(|have| segment.last() <= have) {
+    let cut = authors.cut(author);
+    if have.is_some_and(|have| segment.last() <= have) || cut.is_some_and(|cut| cut <= from) {
         return Admission::Known(segment.into_inner());
     }
     let signature = segment.head().signature;
+    // Of a convicted author the entries before the cut are taken; what comes behind them covers them.
+    let cover = cut.filter(|cut| segment.last() >= *cut).map(|_| segment.get().clone().bare());
     let new: Vec<Entry> = segment
         .into_inner()
         .into_parts()
         .0
         .into_iter()
         .skip_while(|entry| entry.header().seq < from)
+        .take_while(|entry| cut.is_none_or(|cut| entry.header().seq < cut))
         .collect();
     // Our own entries prove that it was that late: a board that starts in 1970 gets its log back all the same.
     if let Some(ahead) = ahead_of(now, &new).filter(|_| author != own) {
@@ -95,18 +99,19 @@ pub fn admit(
         Err(Wrong::Refused(why)) => Admission::Refused(why),
         Ok((mut book, judged, mut events)) => {
             // Our own log has no signatures of others' heads: whoever holds the key signs again.
-            book.signature = (author != own).then_some(signature);
+            book.signature = (author != own && cover.is_none()).then_some(signature);
             for event in &mut events {
                 if let Event::Entry(entry) = event {
                     entry.own = author == own;
                 }
             }
-            let record = Record::Entries { author, entries: judged, book: Box::new(book.clone()) };
+            let mut records = vec![Record::Entries { author, entries: judged, book: Box::new(book.clone()) }];
+            records.extend(cover.map(|cover| Record::Cover { author, cover: Box::new(cover) }));
             let name = book.name.clone();
             if authors.put(author, Arc::new(book)) == NameIs::Taken {
                 events.push(Event::NameTaken { id: author, name });
             }
-            Admission::Admitted { record, events }
+            Admission::Admitted { records, events }
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Authors {
     known: BTreeMap<NodeId, Author>,
     /// Whose a name is: the first that was seen with it.
     names: BTreeMap<NodeName, NodeId>,
+    /// Convicted authors: where their logs end.
+    cuts: BTreeMap<NodeId, Seq>,
 }
 
 /// One author.
@@ -27,8 +29,6 @@ pub struct Authors {
 pub struct Author {
     /// What is known of it. Shared with snapshots, so that reading never copies an account.
     pub book: Arc<AuthorBook>,
-    /// Whether two different signed heads were seen at one seq.
-    pub forked: bool,
     /// Of `book.account`; made when it is first asked for, because an account has 2 KiB.
     digest: Option<[u8; 32]>,
 }
@@ -46,6 +46,12 @@ impl Authors {
     #[must_use]
     pub fn load(books: Books) -> Self {
         let mut authors = Self::default();
+        authors.cuts = books
+            .faults
+            .iter()
+            .filter(|(_, fault)| !fault.cleared)
+            .map(|(id, fault)| (*id, fault.cut))
+            .collect();
         let mut first_known: Vec<_> = books.authors.into_iter().collect();
         first_known.sort_by_key(|(id, book)| (book.known_since, *id));
         for (id, book) in first_known {
@@ -81,9 +87,37 @@ impl Authors {
     pub fn put(&mut self, id: NodeId, book: Arc<AuthorBook>) -> NameIs {
         let owner = *self.names.entry(book.name.clone()).or_insert(id);
         let is_new = !self.known.contains_key(&id);
-        let forked = self.known.get(&id).is_some_and(|author| author.forked);
-        self.known.insert(id, Author { book, forked, digest: None });
+        self.known.insert(id, Author { book, digest: None });
         if is_new && owner != id { NameIs::Taken } else { NameIs::Free }
+    }
+
+    /// Where a convicted author's log ends: the first seq that is not part of it.
+    #[must_use]
+    pub fn cut(&self, id: NodeId) -> Option<Seq> {
+        self.cuts.get(&id).copied()
+    }
+
+    /// Whether nothing more is taken of that author: it is convicted, and all before its cut is here.
+    #[must_use]
+    pub fn is_closed(&self, id: NodeId) -> bool {
+        self.cut(id).is_some_and(|cut| self.missing_from(id) >= cut)
+    }
+
+    /// An author's log ends before that seq, or no longer does.
+    pub fn set_cut(&mut self, id: NodeId, cut: Option<Seq>) {
+        match cut {
+            Some(cut) => self.cuts.insert(id, cut),
+            None => self.cuts.remove(&id),
+        };
+    }
+
+    /// Nothing is left of an author's log.
+    pub fn erase(&mut self, id: NodeId) {
+        if let Some(author) = self.known.remove(&id)
+            && self.names.get(&author.book.name) == Some(&id)
+        {
+            self.names.remove(&author.book.name);
+        }
     }
 
     /// How an author's name is shown: with its short id where another had the name first.

@@ -11,7 +11,10 @@ use crate::{
         fold::{Inadmissible, Verdict},
         types::{MicroAtp, Millis, Seq},
     },
-    log::{NodeId, NodeName, SegmentFault, books::Span},
+    log::{
+        NodeId, NodeName, ProofFault, SegmentFault,
+        books::{AuthorFault, Span},
+    },
 };
 
 /// Everything worth telling. Metrics, alerts, log lines and tests are folds over it.
@@ -101,10 +104,10 @@ pub enum Event {
         peer: NodeId,
         /// At which entry.
         seq: Seq,
-        /// Our balance.
-        ours: MicroAtp,
+        /// Our balance and the digest of the account.
+        ours: (MicroAtp, [u8; 32]),
         /// The peer's.
-        theirs: MicroAtp,
+        theirs: (MicroAtp, [u8; 32]),
     },
     /// This node's own log is in doubt: it gets it back from its peers before it writes.
     OwnLogAwaited {
@@ -158,11 +161,25 @@ pub enum Event {
         /// Which.
         span: Span,
     },
-    /// A signed head differs from ours at the same seq.
-    ForkSeen {
+    /// An author is convicted: its log ends, and nothing more is taken of it.
+    AuthorFault {
         /// Whose log.
         author: NodeId,
-        /// Where.
+        /// Where it ends, and why.
+        fault: AuthorFault,
+    },
+    /// An operator takes a convicted author's log again.
+    AuthorCleared {
+        /// Whose.
+        author: NodeId,
+    },
+    /// A peer's log of an author differs from ours, and it is being found out where.
+    ForkSuspected {
+        /// Whose log.
+        author: NodeId,
+        /// Whose copy differs.
+        peer: NodeId,
+        /// An entry that differs; not always the first.
         seq: Seq,
     },
     /// Two node ids claim one name; the second is shown with its short id.
@@ -232,6 +249,9 @@ pub enum SegmentRefusal {
     /// Its bytes, hashes, features or signature do not hold.
     #[error(transparent)]
     Wrong(#[from] SegmentFault),
+    /// What should convict an author does not.
+    #[error(transparent)]
+    Proof(#[from] ProofFault),
     /// Its first new entry does not follow our last one.
     #[error("entry {seq} does not follow the entry before it")]
     DoesNotFollow {

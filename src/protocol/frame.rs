@@ -4,7 +4,7 @@
 use super::refusal::Refusal;
 use crate::{
     ledger::types::{MicroAtp, Millis, Seq},
-    log::{Alive, Claim, FederationId, Head, NodeId, NodeRecord, Nonce, Signature, books::Span},
+    log::{Alive, Claim, FederationId, Hash, Head, NodeId, NodeRecord, Nonce, Signature, books::Span},
 };
 
 /// The version of this protocol. Nodes of another one refuse each other by name.
@@ -29,11 +29,14 @@ pub enum StreamKind {
     CatchUp,
     /// Echo, for measurements; bidirectional.
     Probe,
+    /// What convicts an author, for a peer that asked; one for each.
+    Proof,
 }
 
 impl StreamKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Control, Self::Thought, Self::BalanceSync, Self::CatchUp, Self::Probe];
+    pub const ALL: [Self; 6] =
+        [Self::Control, Self::Thought, Self::BalanceSync, Self::CatchUp, Self::Probe, Self::Proof];
 
     /// The byte that opens such a stream.
     #[must_use]
@@ -44,6 +47,7 @@ impl StreamKind {
             Self::BalanceSync => 2,
             Self::CatchUp => 3,
             Self::Probe => 4,
+            Self::Proof => 5,
         }
     }
 
@@ -62,6 +66,7 @@ impl StreamKind {
             Self::BalanceSync => "balance_sync",
             Self::CatchUp => "catch_up",
             Self::Probe => "probe",
+            Self::Proof => "proof",
         }
     }
 }
@@ -140,6 +145,23 @@ pub struct HeadReport {
     pub digest: [u8; 32],
 }
 
+/// That an author is convicted, and how much of its log the sender holds. What convicts it is asked for with [`BalanceFrame::Prove`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultReport {
+    /// Whose log ends.
+    pub author: NodeId,
+    /// The first entry at fault.
+    pub cut: Seq,
+    /// How many entries of the log the sender holds; never more than come before the cut.
+    pub held: u64,
+    /// The hash of the last of them; zeros where there are none.
+    pub hash: Hash,
+    /// The author's balance after it.
+    pub balance: MicroAtp,
+    /// The digest of the author's account after it; zeros where it has none.
+    pub digest: [u8; 32],
+}
+
 /// What travels on a balance-sync stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BalanceFrame {
@@ -158,5 +180,20 @@ pub enum BalanceFrame {
         author: NodeId,
         /// Which; the last may be followed by those up to the next signed head.
         span: Span,
+    },
+    /// Authors that are convicted, of whom the sender tells no heads; at most [`HEADS_PER_FRAME_MAX`].
+    Faults(Vec<FaultReport>),
+    /// The sender wants to see what convicts this author.
+    Prove {
+        /// Whom.
+        author: NodeId,
+    },
+    /// Whether the sender wants this author's live segments passed on as they come. It asks that of one peer, and only where it has no link to
+    /// the author itself.
+    Follow {
+        /// Whose.
+        author: NodeId,
+        /// From now on, or no longer.
+        on: bool,
     },
 }

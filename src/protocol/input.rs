@@ -14,8 +14,8 @@ use crate::{
         types::{Millis, Seq},
     },
     log::{
-        Mode, NodeId, Segment, SegmentFault, SessionName, Verified,
-        books::{Record, Recorded, Span},
+        Mode, NodeId, Proof, ProofFault, Segment, SegmentFault, SessionName, Verified,
+        books::{AuthorBook, Record, Recorded, Span},
     },
 };
 
@@ -186,6 +186,43 @@ pub enum Input {
         /// Whose entries.
         author: NodeId,
     },
+    /// What convicts an author; it holds.
+    Proof {
+        /// From whom.
+        link: LinkId,
+        /// What.
+        proof: Verified<Proof>,
+    },
+    /// What should convict an author, and does not.
+    ProofWrong {
+        /// From whom.
+        link: LinkId,
+        /// What is wrong with it.
+        fault: ProofFault,
+    },
+    /// How a peer's entries compare with ours: what [`Effect::Compare`] asked for.
+    Compared {
+        /// Whose entries they were.
+        link: LinkId,
+        /// Of which author.
+        author: NodeId,
+        /// What came out.
+        comparison: Comparison,
+    },
+    /// The store has cut a convicted author's log.
+    Cut {
+        /// Whose.
+        author: NodeId,
+        /// What is left of it; `None` where nothing is.
+        book: Option<Box<AuthorBook>>,
+    },
+    /// An operator takes a convicted author's log again.
+    Clear {
+        /// Comes back in [`Effect::Answer`].
+        ticket: Ticket,
+        /// Whose.
+        author: NodeId,
+    },
     /// A frame did not fit that link's queue and was not sent.
     QueueFull {
         /// Whose queue.
@@ -299,6 +336,20 @@ pub enum Effect {
         /// Which; where the last has no signature of its author's, those behind it up to the next that has one as well.
         span: Span,
     },
+    /// Send what convicts an author, on a stream of its own.
+    Prove {
+        /// To whom.
+        link: LinkId,
+        /// Whose fault.
+        author: NodeId,
+    },
+    /// Compare a peer's entries with those that the store holds; [`Input::Compared`] comes back.
+    Compare {
+        /// Whose entries they are.
+        link: LinkId,
+        /// The entries.
+        segment: Box<Verified<Segment>>,
+    },
     /// The link is admitted: its other streams may be read and opened.
     Admit {
         /// Which.
@@ -336,6 +387,8 @@ pub enum Answer {
     Inadmissible(Inadmissible),
     /// The node does not take it; nothing was recorded.
     Refused(SubmitFault),
+    /// Whether the author was convicted; if it was, its log is taken again.
+    Cleared(bool),
 }
 
 /// Why a node does not take a submission. Nothing was recorded.

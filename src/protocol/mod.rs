@@ -16,6 +16,10 @@
 //! **Who lacks what** (`sync.rs`). Each node tells its peers a head for every author; who is behind asks, and gets the
 //! missing segments. Balance and account digest travel with each head, so two nodes that computed different books find out.
 //!
+//! **What came another way** (`relay.rs`, `faults.rs`, `step.rs`). Live segments are passed on to peers that can't get them from their author. An
+//! author that signs two histories is convicted by its own signatures, and its log ends. What each peer has said that it holds is kept
+//! beside what we hold.
+//!
 //! **Who is there** (`dialling.rs`, `peers.rs`, `hello.rs`). Hints say where somebody may be; both sides dial; TLS proves
 //! keys; Hello proves federation, rules, work and claims; of two links between the same nodes one stays.
 //!
@@ -26,6 +30,7 @@ pub mod admission;
 pub mod authors;
 pub mod dialling;
 pub mod event;
+pub mod faults;
 pub mod frame;
 pub mod guard;
 pub mod hello;
@@ -35,6 +40,8 @@ pub mod own;
 pub mod peers;
 pub mod recovery;
 pub mod refusal;
+pub mod relay;
+pub mod step;
 pub mod sync;
 pub mod view;
 pub mod wire;
@@ -48,23 +55,26 @@ use self::{
     authors::Authors,
     dialling::Dialling,
     event::{Event, SegmentRefusal},
-    frame::{BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, HeadReport, StreamKind},
+    faults::{Faults, Found, Reported},
+    frame::{BalanceFrame, ControlFrame, FaultReport, HEADS_PER_FRAME_MAX, HeadReport, StreamKind},
     guard::Guard,
     hello::Setup,
-    input::{Answer, Attempt, DiskLow, Effect, Ended, Input, LinkId, Now},
+    input::{Answer, Attempt, DiskLow, Effect, Ended, Input, LinkId, Now, Ticket},
     mending::Mending,
     own::{Halt, Own, OwnHeard},
     peers::{Arrival, Change, Context, Peers, Side},
     recovery::Standing,
     refusal::{Refusal, RefusalCode},
+    relay::Relay,
+    step::Steps,
     sync::{Finding, Sync, Told},
     view::{AuthorView, PeerState, PeerView, View},
 };
 use crate::{
     ledger::types::{Millis, Seq},
     log::{
-        Entry, Head, NodeId, Segment, SegmentFault, Verified,
-        books::{Books, Record, Span},
+        Entry, Head, NodeId, Proof, Segment, SegmentFault, Verified,
+        books::{AuthorBook, Books, Record, Span},
         identity::BadSignature,
     },
 };
@@ -82,6 +92,9 @@ pub struct Federation {
     own: Own,
     sync: Sync,
     mending: Mending,
+    relay: Relay,
+    faults: Faults,
+    steps: Steps,
     peers: Peers,
     dialling: Dialling,
     guard: Guard,
@@ -106,6 +119,7 @@ impl Federation {
     ) -> Self {
         let submissions = books.submissions.clone();
         let mending = Mending::load(books.missing.clone());
+        let faults = Faults::load(books.faults.clone());
         let known_peers = books.peers.keys().copied().collect();
         let authors = Authors::load(books);
         let mut own = Own::load(&setup, &authors, submissions, known_peers, standing);
@@ -122,6 +136,9 @@ impl Federation {
             own,
             sync: Sync::default(),
             mending,
+            relay: Relay::default(),
+            faults,
+            steps: Steps::default(),
             peers: Peers::default(),
             dialling: Dialling::default(),
             guard: Guard::default(),
@@ -149,9 +166,13 @@ impl Federation {
                 if let Some(attempt) = attempt {
                     self.dialling.connected(attempt, node);
                 }
+                let cut = self.authors.cut(node);
                 let context = Context { setup: &self.setup, guard: &self.guard, now };
                 let side = if attempt.is_some() { Side::Dialler } else { Side::Acceptor };
                 self.peers.connected(context, link, Arrival { node, address, exporter, side }, out);
+                if let Some(cut) = cut {
+                    self.expel(now, node, &Refusal::about(RefusalCode::Forked, format!("entry {cut}")), out);
+                }
             }
             Input::DialFailed { attempt, why } => self.dial_failed(now, attempt, why, out),
             Input::Control { link, frame } => self.control(now, link, frame, out),
@@ -178,7 +199,20 @@ impl Federation {
                 self.dialling.afresh(now, &mut self.rng);
                 self.dial(now, out);
             }
+            Input::Proof { link, proof } => self.proof(now, link, &proof, out),
+            Input::ProofWrong { link, fault } => self.wrong(now, link, SegmentRefusal::Proof(fault), out),
+            Input::Compared { link, author, comparison } => {
+                let told = Told { mono: now.mono, link };
+                if let Some(proof) = self.faults.compared(told, author, comparison, out) {
+                    self.convict(now, &proof, Found::Here, out);
+                }
+            }
+            Input::Cut { author, book } => self.cut(now, author, book, out),
+            Input::Clear { ticket, author } => self.clear(now, ticket, author, out),
             Input::Tick => self.tick(now, out),
+        }
+        for (link, author) in self.sync.take_news() {
+            self.relay.had_news(link, author, out);
         }
     }
 
@@ -188,6 +222,7 @@ impl Federation {
         [
             self.sync.wake_at(),
             self.mending.wake_at(),
+            self.faults.wake_at(),
             self.own.wake_at(),
             self.peers.wake_at(),
             self.dialling.wake_at(&self.setup, &self.peers),
@@ -211,7 +246,8 @@ impl Federation {
             let (addresses, sources) = self.dialling.known_of(id);
             let shown =
                 self.authors.get(id).map_or(name, |author| self.authors.shown_name(id, &author.book.name));
-            PeerView { id: Some(id), name: shown, addresses, sources, state: PeerState::Verified(peer) }
+            let step = self.steps.view(peer.link, &self.authors);
+            PeerView { id: Some(id), name: shown, addresses, sources, state: PeerState::Verified(peer), step }
         });
         let seen = self.dialling.unlinked(&self.peers).map(|place| PeerView {
             id: place.id,
@@ -219,19 +255,22 @@ impl Federation {
             addresses: place.addresses.to_vec(),
             sources: place.sources,
             state: PeerState::Seen(place.why),
+            step: None,
         });
         let authors = self.authors.iter().map(|(id, author)| {
             let view = AuthorView {
                 name: self.authors.shown_name(id, &author.book.name),
                 book: Arc::clone(&author.book),
                 behind: self.sync.is_behind(id, Some(author.book.seq())),
-                forked: author.forked,
+                fault: self.faults.of(id),
             };
             (id, view)
         });
         View {
             peers: verified.chain(seen).collect(),
             authors: authors.collect(),
+            erased: self.faults.iter().filter(|(id, _)| self.authors.get(*id).is_none()).collect(),
+            lost_thoughts: self.own.lost(),
             waiting: self.waiting(),
             own_log: self.own.view(),
             missing: self.mending.count(),
@@ -251,7 +290,7 @@ impl Federation {
             out.push(Effect::Answer { ticket, answer: Answer::Refused(fault) });
         }
         if !published.events.is_empty() {
-            self.sync.grew(now.mono, self.setup.id());
+            self.grew(now, self.setup.id());
         }
         out.extend(published.events.into_iter().map(|event| Effect::Event(Event::Entry(event))));
     }
@@ -266,7 +305,11 @@ impl Federation {
         if self.peers.node_of(link).is_none() {
             return;
         }
+        let told = Told { mono: now.mono, link };
         match frame {
+            BalanceFrame::Faults(reports) => self.told_faults(now, link, reports, out),
+            BalanceFrame::Prove { author } => self.faults.prove(told, author, out),
+            BalanceFrame::Follow { author, on } => self.relay.follow(link, author, on),
             BalanceFrame::Want { author, from } => {
                 let span = Span { first: from, last: Seq(u64::MAX) };
                 self.sync.want(link, author, span, self.served_through(author), out);
@@ -281,11 +324,16 @@ impl Federation {
                         return self.wrong(now, link, why, out);
                     }
                 }
+                for report in &reports {
+                    let head = &report.head;
+                    self.steps.told(now.wall, link, head.author, head.seq, &self.authors);
+                }
                 // The last frame of a round is never a full one.
                 if reports.len() < HEADS_PER_FRAME_MAX
                     && let Some(peer) = self.peers.node_of(link)
                 {
                     self.own.told_all(peer);
+                    self.steps.told_all(now.wall, link);
                 }
                 // What others hold of our own log is asked for only while we get it back.
                 reports.retain(|report| self.own.takes_back() || !self.own.lacks(&report.head));
@@ -298,9 +346,9 @@ impl Federation {
     fn told_heads(&mut self, now: Now, link: LinkId, reports: &[HeadReport], out: &mut Vec<Effect>) {
         let federation = self.setup.federation;
         let told = Told { mono: now.mono, link };
-        for finding in self.sync.heads(told, reports, &federation, &mut self.authors, out) {
+        for finding in self.sync.heads(told, reports, &federation, &self.relay, &mut self.authors, out) {
             match finding {
-                Finding::Fork(author) => self.forked(now, author, out),
+                Finding::Fork(author, seq) => self.faults.suspect(told, author, seq, out),
                 Finding::Unsigned(fault) => {
                     let why = SegmentRefusal::Wrong(SegmentFault::Signature(fault));
                     self.wrong(now, link, why, out);
@@ -365,7 +413,7 @@ impl Federation {
     fn try_to_open(&mut self, now: Now, out: &mut Vec<Effect>) {
         let now = self.writing_time(now, out);
         if self.own.try_to_open(&self.setup, now, out) {
-            self.sync.grew(now.mono, self.setup.id());
+            self.grew(now, self.setup.id());
             // Strangers that were met meanwhile were not.
             let known = self.peers.known(now);
             out.extend(known.into_iter().map(|(id, peer)| Effect::Store(vec![Record::Peer { id, peer }])));
@@ -394,7 +442,7 @@ impl Federation {
         }
         let (author, last) = (segment.author(), segment.last());
         let told = Told { mono: now.mono, link };
-        if self.authors.get(author).is_some_and(|known| known.forked) {
+        if self.faults.heard(told, &segment, out) {
             return;
         }
         if self.is_full {
@@ -406,21 +454,35 @@ impl Federation {
         if is_own && is_new && !self.own.takes_back() {
             return;
         }
+        let is_met = self.authors.get(author).is_some();
+        let followers = self.followers(link, author);
+        let live = (!followers.is_empty()).then(|| Arc::new(segment.clone()));
         match admit(&self.setup.policy, now, segment, &mut self.authors, self.setup.id()) {
-            Admission::Admitted { record, events } => {
-                if let Record::Entries { entries, .. } = &record {
-                    let entries: Vec<Entry> = entries.iter().map(|judged| judged.entry.clone()).collect();
-                    self.mending.came_bare(now.mono, link, &entries, out);
+            Admission::Admitted { records, events } => {
+                for record in &records {
+                    if let Record::Entries { entries, .. } = record {
+                        let entries: Vec<Entry> = entries.iter().map(|judged| judged.entry.clone()).collect();
+                        self.mending.came_bare(now.mono, link, &entries, out);
+                    }
                 }
-                out.push(Effect::Store(vec![record]));
+                out.push(Effect::Store(records));
                 out.extend(events.into_iter().map(Effect::Event));
                 if let Some(book) = self.authors.get(author).map(|author| author.book.clone())
                     && is_own
                 {
                     self.own.came_back(book);
                 }
-                self.sync.grew(now.mono, author);
+                if let Some(live) = live.filter(|_| self.authors.cut(author).is_none()) {
+                    self.sync.pass_on(&followers, live, out);
+                }
+                self.grew(now, author);
                 self.sync.took(told, author, last, &self.authors, out);
+                if !is_met {
+                    self.faults.met(now.mono, author, &self.authors, out);
+                }
+                if self.authors.is_closed(author) {
+                    self.faults.changed(now.mono, author, &mut self.authors, out);
+                }
             }
             Admission::Known(segment) => {
                 self.mending.heard(now.mono, link, &segment, out);
@@ -432,12 +494,30 @@ impl Federation {
                 out.push(Effect::Event(Event::ClockSkew { author, ahead }));
             }
             Admission::Fork { seq } if is_own => self.halted(Halt::Conflict { seq }, out),
-            Admission::Fork { .. } => self.forked(now, author, out),
+            Admission::Fork { seq } => {
+                self.sync.drop_author(now.mono, author, &self.authors, out);
+                // What it follows there is another entry than ours before it.
+                self.faults.suspect(told, author, Seq(seq.0.saturating_sub(1)), out);
+            }
             Admission::Refused(why) => self.wrong(now, link, why, out),
         }
         if is_own {
             self.try_to_open(now, out);
         }
+    }
+
+    /// To whom what an author wrote just now is passed on: what is being caught up with goes the other way, by heads.
+    fn followers(&self, from: LinkId, author: NodeId) -> Vec<LinkId> {
+        match self.sync.is_asked(from, author) {
+            true => vec![],
+            false => self.relay.followers(from, author),
+        }
+    }
+
+    /// An author's log grew: its head is told to everyone soon.
+    fn grew(&mut self, now: Now, author: NodeId) {
+        self.sync.grew(now.mono, author);
+        self.steps.changed(now.wall, author, &self.authors);
     }
 
     fn wrong(&mut self, now: Now, link: LinkId, why: SegmentRefusal, out: &mut Vec<Effect>) {
@@ -449,23 +529,76 @@ impl Federation {
         let about = why.to_string();
         out.push(Effect::Event(Event::SegmentRefused { from, why }));
         if is_theirs && self.guard.strike(now.mono, from) {
-            let refusal = Refusal::about(RefusalCode::BackingOff, about);
-            let changes = self.peers.expel(from, &refusal, out);
-            self.changed(now, changes, out);
+            self.expel(now, from, &Refusal::about(RefusalCode::BackingOff, about), out);
         }
     }
 
-    fn forked(&mut self, now: Now, author: NodeId, out: &mut Vec<Effect>) {
-        let Some(known) = self.authors.get_mut(author) else {
-            return;
-        };
-        if known.forked {
+    fn expel(&mut self, now: Now, node: NodeId, refusal: &Refusal, out: &mut Vec<Effect>) {
+        let changes = self.peers.expel(node, refusal, out);
+        self.changed(now, changes, out);
+    }
+
+    fn told_faults(&mut self, now: Now, link: LinkId, reports: Vec<FaultReport>, out: &mut Vec<Effect>) {
+        let told = Told { mono: now.mono, link };
+        for report in reports {
+            match self.faults.told(told, report, &mut self.authors, out) {
+                Reported::Holds(last) if report.author != self.setup.id() => {
+                    self.sync.holds(told, report.author, last, &self.authors, out);
+                }
+                Reported::Holds(_) | Reported::Nothing => {}
+            }
+        }
+    }
+
+    fn proof(&mut self, now: Now, link: LinkId, proof: &Proof, out: &mut Vec<Effect>) {
+        if self.peers.node_of(link).is_some() {
+            self.convict(now, proof, Found::Told, out);
+        }
+    }
+
+    /// The author's own signatures say that it is at fault, whoever showed them.
+    fn convict(&mut self, now: Now, proof: &Proof, found: Found, out: &mut Vec<Effect>) {
+        let author = proof.author();
+        if author == self.setup.id() {
+            if !self.own.is_halted() {
+                self.halted(Halt::Conflict { seq: proof.cut() }, out);
+            }
             return;
         }
-        known.forked = true;
-        let seq = known.book.seq();
+        // Only who is known: it has paid its proof of work, so such records are bounded.
+        if self.authors.get(author).is_none() && self.faults.of(author).is_none() {
+            return;
+        }
+        let Some(fault) = self.faults.convict(now, proof, found, out) else { return };
+        self.authors.set_cut(author, Some(fault.cut));
         self.sync.drop_author(now.mono, author, &self.authors, out);
-        out.push(Effect::Event(Event::ForkSeen { author, seq }));
+        self.steps.changed(now.wall, author, &self.authors);
+        let refusal = Refusal::about(RefusalCode::Forked, format!("entry {}", fault.cut));
+        self.expel(now, author, &refusal, out);
+    }
+
+    /// The store has cut a log. Where ours in memory had not reached the cut, nothing was cut off, and it may have grown since.
+    fn cut(&mut self, now: Now, author: NodeId, book: Option<Box<AuthorBook>>, out: &mut Vec<Effect>) {
+        let Some(cut) = self.authors.cut(author) else { return };
+        if self.authors.missing_from(author) > cut {
+            match book {
+                Some(book) => drop(self.authors.put(author, Arc::new(*book))),
+                None => self.authors.erase(author),
+            }
+        }
+        self.steps.changed(now.wall, author, &self.authors);
+        self.faults.changed(now.mono, author, &mut self.authors, out);
+        self.sync.ask_again(now.mono, author, &self.authors, out);
+    }
+
+    fn clear(&mut self, now: Now, ticket: Ticket, author: NodeId, out: &mut Vec<Effect>) {
+        let was_convicted = self.faults.clear(author, out);
+        if was_convicted {
+            self.authors.set_cut(author, None);
+            self.steps.changed(now.wall, author, &self.authors);
+            self.sync.ask_again(now.mono, author, &self.authors, out);
+        }
+        out.push(Effect::Answer { ticket, answer: Answer::Cleared(was_convicted) });
     }
 
     fn queue_full(&mut self, now: Now, link: LinkId, kind: StreamKind, out: &mut Vec<Effect>) {
@@ -474,10 +607,13 @@ impl Federation {
                 let Some(node) = self.peers.node_of(link) else {
                     return;
                 };
-                let changes = self.peers.expel(node, &Refusal::plain(RefusalCode::TooSlow), out);
-                self.changed(now, changes, out);
+                self.expel(now, node, &Refusal::plain(RefusalCode::TooSlow), out);
             }
-            StreamKind::Thought | StreamKind::BalanceSync | StreamKind::CatchUp | StreamKind::Probe => {
+            StreamKind::Thought
+            | StreamKind::BalanceSync
+            | StreamKind::CatchUp
+            | StreamKind::Probe
+            | StreamKind::Proof => {
                 if let Some(id) = self.sync.queue_full(now.mono, link) {
                     out.push(Effect::Event(Event::PeerBehind { id }));
                 }
@@ -508,6 +644,7 @@ impl Federation {
         self.changed(now, changes, out);
         self.sync.tick(now.mono, &mut self.authors, self.own.head(), out);
         self.mending.tick(now.mono, out);
+        self.faults.tick(now.mono, &self.authors, out);
         self.try_to_open(now, out);
         self.dial(now, out);
         if self.time_mark_at <= now.mono {
@@ -526,6 +663,9 @@ impl Federation {
                 Change::Gone { link, node } => {
                     self.sync.gone(Told { mono: now.mono, link }, &self.authors, out);
                     self.mending.gone(now.mono, link, out);
+                    self.faults.gone(Told { mono: now.mono, link }, &self.authors, out);
+                    self.relay.gone(link);
+                    self.steps.gone(link);
                     self.own.unlinked(node);
                 }
                 Change::CloneOfUs => self.clone_of_us(out),
@@ -537,6 +677,9 @@ impl Federation {
                         self.dialling.established(node, address);
                     }
                     self.own.linked(now.mono, node);
+                    self.relay.established(link, node, out);
+                    self.steps.established(link, &self.authors);
+                    self.faults.established(link, node, &mut self.authors, out);
                     self.sync.established(link, node, &mut self.authors, self.own.head(), out);
                     self.mending.established(now.mono, link, out);
                 }

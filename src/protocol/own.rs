@@ -56,6 +56,8 @@ pub struct Own {
     disk_low: Option<DiskLow>,
     known_peers: BTreeSet<NodeId>,
     keys: Keys,
+    /// Entries that were signed and that nobody is known to hold any more: an operator wrote without asking.
+    lost: u64,
 }
 
 /// An entry that waits for the disk.
@@ -81,6 +83,13 @@ pub struct Published {
     pub refused: Vec<(Ticket, SubmitFault)>,
     /// What happened, in order.
     pub events: Vec<EntryEvent>,
+}
+
+/// How many entries that were signed an operator has given up.
+fn lost(standing: Standing, end: Option<Seq>) -> u64 {
+    let signed = standing.through.map_or(0, |through| through.0.saturating_add(1));
+    let held = end.map_or(0, |end| end.0.saturating_add(1));
+    if standing.write_without_peers { signed.saturating_sub(held) } else { 0 }
 }
 
 impl Own {
@@ -113,6 +122,7 @@ impl Own {
             disk_low: None,
             known_peers,
             keys: Keys::load(submissions),
+            lost: lost(standing, end.map(|(seq, _)| seq)),
         };
         if matches!(own.writing, Writing::Open) {
             own.sign_again(setup);

@@ -11,6 +11,7 @@ use super::{
     event::Event,
     frame::{BalanceFrame, HEADS_PER_FRAME_MAX, HeadReport},
     input::{Effect, LinkId},
+    relay::Relay,
 };
 use crate::{
     ledger::types::{Millis, Seq},
@@ -23,6 +24,8 @@ const GATHER: Millis = Millis(50);
 const WANT_SILENT_MAX: Millis = Millis(5_000);
 /// An author whose entries lay too far ahead of our clock is asked for again after so long.
 const HELD: Millis = Millis(15_000);
+/// How long an author's live segments may be later than news of them from another peer.
+const DEFERRED: Millis = Millis(100);
 /// After a queue was full, all heads are sent again after so long.
 const RESEND: Millis = Millis(500);
 /// Wants that are out to one peer at a time; the peer serves as many at once and queues the rest.
@@ -43,6 +46,10 @@ pub struct Sync {
     /// While there is no room for what would come, nothing is asked for; these are when there is.
     postponed: BTreeSet<NodeId>,
     is_paused: bool,
+    /// Authors whose news came from another peer than their live segments do: asked for if those don't come by that monotonic time.
+    deferred: BTreeMap<NodeId, Millis>,
+    /// Of whom an author's news was asked for since that was last looked at.
+    news: Vec<(LinkId, NodeId)>,
     /// Authors whose heads changed since the last flush.
     changed: BTreeSet<NodeId>,
     flush_at: Option<Millis>,
@@ -84,8 +91,8 @@ pub struct Told {
 /// What a head that does not match ours says.
 #[derive(Debug)]
 pub enum Finding {
-    /// Two signed heads at one seq.
-    Fork(NodeId),
+    /// Two signed heads of that author at that seq.
+    Fork(NodeId, Seq),
     /// A head that its author did not sign.
     Unsigned(BadSignature),
     /// Nothing that anyone else needs to know.
@@ -137,9 +144,20 @@ impl Sync {
 
     /// A segment of our own is to go to every peer that does not have it yet. Returns to how many it goes.
     pub fn publish(&mut self, segment: Arc<Verified<Segment>>, out: &mut Vec<Effect>) -> u32 {
+        let all: Vec<LinkId> = self.links.keys().copied().collect();
+        self.pass_on(&all, segment, out)
+    }
+
+    /// A live segment is to go to those of these peers that do not have it yet. Returns to how many it goes.
+    pub fn pass_on(
+        &mut self,
+        links: &[LinkId],
+        segment: Arc<Verified<Segment>>,
+        out: &mut Vec<Effect>,
+    ) -> u32 {
         let (author, last) = (segment.author(), segment.last());
         let mut to = vec![];
-        for (id, link) in &mut self.links {
+        for (id, link) in self.links.iter_mut().filter(|(id, _)| links.contains(id)) {
             if link.holds.get(&author).is_none_or(|holds| *holds < last) {
                 link.holds.insert(author, last);
                 to.push(*id);
@@ -150,6 +168,28 @@ impl Sync {
             out.push(Effect::Publish { to, segment });
         }
         count
+    }
+
+    /// Whether an author's entries are being fetched over that link: what comes then is no news to pass on.
+    #[must_use]
+    pub fn is_asked(&self, link: LinkId, author: NodeId) -> bool {
+        self.asked.get(&author).is_some_and(|asked| asked.link == link)
+    }
+
+    /// Of whom an author's news was asked for since the last call.
+    pub fn take_news(&mut self) -> Vec<(LinkId, NodeId)> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// A peer holds an author's entries through that one; it told so, and not with a head.
+    pub fn holds(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
+        let Some(link) = self.links.get_mut(&told.link) else { return };
+        if link.holds.len() < AUTHORS_MAX || link.holds.contains_key(&author) {
+            link.holds.insert(author, last);
+        }
+        if Some(last) > authors.seq(author) {
+            self.ask(told, author, authors, out);
+        }
     }
 
     /// A live segment or heads did not fit a peer's queue: it is told all heads again, and asks for what it lacks.
@@ -166,25 +206,26 @@ impl Sync {
         told: Told,
         reports: &[HeadReport],
         federation: &FederationId,
+        relay: &Relay,
         authors: &mut Authors,
         out: &mut Vec<Effect>,
     ) -> Vec<Finding> {
-        reports.iter().map(|report| self.head(told, report, federation, authors, out)).collect()
+        reports.iter().map(|report| self.head(told, report, (federation, relay), authors, out)).collect()
     }
 
     fn head(
         &mut self,
         told: Told,
         report: &HeadReport,
-        federation: &FederationId,
+        (federation, relay): (&FederationId, &Relay),
         authors: &mut Authors,
         out: &mut Vec<Effect>,
     ) -> Finding {
         let head = report.head;
-        let have = authors.get(head.author).map(|ours| (ours.book.seq(), ours.book.hash, ours.forked));
-        let is_news = have.is_none_or(|(seq, hash, forked)| {
-            !forked && (head.seq > seq || (head.seq == seq && head.hash != hash))
-        });
+        let have = authors.get(head.author).map(|ours| (ours.book.seq(), ours.book.hash));
+        let is_closed = authors.is_closed(head.author);
+        let is_news = !is_closed
+            && have.is_none_or(|(seq, hash)| head.seq > seq || (head.seq == seq && head.hash != hash));
         // Heads that say nothing new are most of them, and need no look at their signatures.
         if is_news
             && !self.asked.contains_key(&head.author)
@@ -198,24 +239,29 @@ impl Sync {
         if peer.holds.len() >= AUTHORS_MAX && !peer.holds.contains_key(&head.author) {
             return Finding::Nothing;
         }
-        peer.holds.insert(head.author, head.seq);
+        let is_update = peer.holds.insert(head.author, head.seq).is_some();
         let node = peer.node;
+        let has_cut = authors.cut(head.author).is_some();
         let Some(ours) = authors.get_mut(head.author) else {
             self.ask(told, head.author, authors, out);
             return Finding::Nothing;
         };
-        if ours.forked || head.seq < ours.book.seq() {
+        if is_closed || head.seq < ours.book.seq() {
             // Behind ours: the peer will ask.
             return Finding::Nothing;
         }
         if head.seq > ours.book.seq() {
-            self.ask(told, head.author, authors, out);
+            self.news(told, (head.author, is_update), relay, authors, out);
             return Finding::Nothing;
         }
         if head.hash != ours.book.hash {
             // Only a signature makes it a fork.
             let signed = head.verify(federation).is_ok();
-            return if signed { Finding::Fork(head.author) } else { Finding::Nothing };
+            return if signed { Finding::Fork(head.author, head.seq) } else { Finding::Nothing };
+        }
+        if has_cut {
+            // What is left of it is compared with those who cut it, too.
+            return Finding::Nothing;
         }
         let balance = ours.book.account.balance;
         if balance != report.balance || ours.digest() != report.digest {
@@ -223,11 +269,32 @@ impl Sync {
                 author: head.author,
                 peer: node,
                 seq: head.seq,
-                ours: balance,
-                theirs: report.balance,
+                ours: (balance, ours.digest()),
+                theirs: (report.balance, report.digest),
             }));
         }
         Finding::Nothing
+    }
+
+    /// A peer has more of an author's log than we do. Where its live segments come another way, they may be on their way already; else they are asked
+    /// for at once, and where this was news of new entries, the peer is the one to pass more of them on.
+    fn news(
+        &mut self,
+        told: Told,
+        (author, is_update): (NodeId, bool),
+        relay: &Relay,
+        authors: &Authors,
+        out: &mut Vec<Effect>,
+    ) {
+        let source = relay.source_of(author).filter(|source| *source != told.link);
+        if is_update && source.is_some() {
+            self.deferred.entry(author).or_insert_with(|| told.mono.plus(DEFERRED));
+            return;
+        }
+        self.ask(told, author, authors, out);
+        if is_update && self.is_asked(told.link, author) {
+            self.news.push((told.link, author));
+        }
     }
 
     /// A peer asks for entries: all from one on (the span's last is then the last of all seqs), or some that it lost.
@@ -345,6 +412,11 @@ impl Sync {
         self.unask(mono, author, authors, out);
     }
 
+    /// Something is to be asked of that author that was not before.
+    pub fn ask_again(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
+        self.ask_someone(mono, author, authors, out);
+    }
+
     /// Whether a peer holds entries of that author that we lack.
     #[must_use]
     pub fn is_behind(&self, author: NodeId, have: Option<Seq>) -> bool {
@@ -357,7 +429,8 @@ impl Sync {
         let asked = self.asked.values().map(|asked| asked.heard.plus(WANT_SILENT_MAX));
         let held = self.held.values().copied();
         let resend = self.links.values().filter_map(|link| link.resend_at);
-        asked.chain(held).chain(resend).chain(self.flush_at).min()
+        let deferred = self.deferred.values().copied();
+        asked.chain(held).chain(resend).chain(deferred).chain(self.flush_at).min()
     }
 
     /// Does what is due: changed heads, silent wants, held authors.
@@ -396,6 +469,20 @@ impl Sync {
             self.held.remove(&author);
             self.ask_someone(mono, author, authors, out);
         }
+        self.ask_deferred(mono, authors, out);
+    }
+
+    /// What did not come the way that it should have is asked for where the news came from.
+    fn ask_deferred(&mut self, mono: Millis, authors: &Authors, out: &mut Vec<Effect>) {
+        let due: Vec<NodeId> =
+            self.deferred.iter().filter(|(_, at)| **at <= mono).map(|(author, _)| *author).collect();
+        for author in due {
+            self.deferred.remove(&author);
+            self.ask_someone(mono, author, authors, out);
+            if let Some(asked) = self.asked.get(&author).filter(|asked| asked.heard == mono) {
+                self.news.push((asked.link, author));
+            }
+        }
     }
 
     /// A want is over, however it ended: there is room for one from the backlog.
@@ -424,8 +511,7 @@ impl Sync {
 
     fn ask(&mut self, told: Told, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         let Told { mono, link } = told;
-        let forked = authors.get(author).is_some_and(|known| known.forked);
-        if forked || self.asked.contains_key(&author) || self.held.contains_key(&author) {
+        if authors.is_closed(author) || self.asked.contains_key(&author) || self.held.contains_key(&author) {
             return;
         }
         if self.is_paused {
@@ -488,6 +574,10 @@ fn send_heads(
 }
 
 fn report(id: NodeId, authors: &mut Authors, own: Option<Head>) -> Option<HeadReport> {
+    // Of a convicted author no head is told: it may have none that is signed.
+    if authors.cut(id).is_some() {
+        return None;
+    }
     let author = authors.get_mut(id)?;
     let signature = match author.book.signature {
         Some(signature) => signature,

@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use super::input::{Address, LinkId, Source};
 use crate::{
-    ledger::types::Millis,
-    log::{Architecture, Hardware, NodeId, books::AuthorBook},
+    ledger::types::{Millis, Seq},
+    log::{
+        Architecture, Hardware, NodeId,
+        books::{AuthorBook, AuthorFault},
+    },
 };
 
 /// How a peer was verified. A claim is never shown as more than it is.
@@ -70,6 +73,21 @@ pub struct PeerView {
     pub sources: Vec<Source>,
     /// How things stand.
     pub state: PeerState,
+    /// How far the two logs of everybody go; `None` where it is not linked.
+    pub step: Option<InStep>,
+}
+
+/// How far a peer's logs go, as it said itself, against ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InStep {
+    /// Entries that it has told of and that are missing here.
+    pub missing_here: u64,
+    /// Entries that it has not yet told of.
+    pub missing_there: u64,
+    /// Since when nothing is missing on either side: milliseconds since the Unix epoch.
+    pub identical_since: Option<Millis>,
+    /// The last entry of each author's log that it has told of.
+    pub acknowledged: BTreeMap<NodeId, Seq>,
 }
 
 /// One author of a [`View`].
@@ -81,8 +99,8 @@ pub struct AuthorView {
     pub book: Arc<AuthorBook>,
     /// Whether some peer has announced entries that this node lacks.
     pub behind: bool,
-    /// Whether two different signed heads were seen at one seq.
-    pub forked: bool,
+    /// Where its log was cut off and why, where it was; also one that an operator cleared.
+    pub fault: Option<AuthorFault>,
 }
 
 /// How it stands with the node's own log: whether it may write. The texts are for people, and say what to do.
@@ -128,6 +146,10 @@ pub struct View {
     pub peers: Vec<PeerView>,
     /// Every author known.
     pub authors: BTreeMap<NodeId, AuthorView>,
+    /// Convicted authors of whose log nothing is left.
+    pub erased: BTreeMap<NodeId, AuthorFault>,
+    /// Own thoughts that were acknowledged and are in nobody's log any more, as far as this node knows. It must stay 0.
+    pub lost_thoughts: u64,
     /// How many submissions wait for the disk.
     pub waiting: usize,
     /// Whether it may write.

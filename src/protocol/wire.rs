@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use self::{
     bounded::{Blob, Bounded},
     mirror::{
-        WireAlive, WireBalance, WireControl, WireEntry, WireHello, WireReport, WireSegment, halves, whole,
+        WireAlive, WireBalance, WireControl, WireEntry, WireFaultReport, WireHello, WireReport, WireSegment,
+        halves, whole,
     },
 };
 use super::{
@@ -169,6 +170,11 @@ pub fn encode_balance(frame: &BalanceFrame) -> Result<Bytes, WireFault> {
         BalanceFrame::Mend { author, span } => {
             WireBalance::Mend { author: *author.as_bytes(), first: span.first.0, last: span.last.0 }
         }
+        BalanceFrame::Faults(reports) => {
+            WireBalance::Faults(Bounded::new(reports.iter().map(WireFaultReport::new).collect())?)
+        }
+        BalanceFrame::Prove { author } => WireBalance::Prove { author: *author.as_bytes() },
+        BalanceFrame::Follow { author, on } => WireBalance::Follow { author: *author.as_bytes(), on: *on },
     })
 }
 
@@ -191,7 +197,20 @@ pub fn decode_balance(bytes: &[u8]) -> Result<BalanceFrame, WireFault> {
             let span = Span { first: Seq(first), last: Seq(last) };
             BalanceFrame::Mend { author: NodeId::from_key(author)?, span }
         }
+        WireBalance::Faults(reports) => {
+            BalanceFrame::Faults(reports.0.into_iter().map(WireFaultReport::read).collect::<Result<_, _>>()?)
+        }
+        WireBalance::Prove { author } => BalanceFrame::Prove { author: NodeId::from_key(author)? },
+        WireBalance::Follow { author, on } => BalanceFrame::Follow { author: NodeId::from_key(author)?, on },
     })
+}
+
+/// The bytes of a proof as frames, each with its length before it: a proof may be longer than one.
+///
+/// # Errors
+/// None that a proof of ours can have.
+pub fn encode_proof(proof: &[u8]) -> Result<Vec<Bytes>, WireFault> {
+    proof.chunks(FRAME_BYTES_MAX).map(with_length).collect()
 }
 
 /// A segment with its length before it.
@@ -221,13 +240,26 @@ fn encode(frame: &impl Serialize) -> Result<Bytes, WireFault> {
     let mut bytes = vec![0; LENGTH_BYTES];
     encode_into_std_write(frame, &mut bytes, CONFIG)
         .map_err(|_| WireFault::Malformed("a value that has no bytes"))?;
+    put_length(&mut bytes)?;
+    Ok(Bytes::from(bytes))
+}
+
+fn with_length(frame: &[u8]) -> Result<Bytes, WireFault> {
+    let mut bytes = vec![0; LENGTH_BYTES];
+    bytes.extend_from_slice(frame);
+    put_length(&mut bytes)?;
+    Ok(Bytes::from(bytes))
+}
+
+/// Writes the length of what stands behind the place for it.
+fn put_length(bytes: &mut [u8]) -> Result<(), WireFault> {
     let length = bytes.len() - LENGTH_BYTES;
     let written = u32::try_from(length).ok().filter(|_| length <= FRAME_BYTES_MAX);
     let written = written.ok_or(WireFault::TooLarge { bytes: length })?;
     if let Some(place) = bytes.first_chunk_mut::<LENGTH_BYTES>() {
         *place = written.to_le_bytes();
     }
-    Ok(Bytes::from(bytes))
+    Ok(())
 }
 
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], kinds: u32) -> Result<T, WireFault> {

@@ -14,11 +14,12 @@ use crate::{
     ledger::{
         Verdict,
         economy::Session,
+        policy::Policy,
         types::{Millis, Ppm, Seq},
     },
     log::{
-        NodeId, Signature,
-        books::{AuthorBook, Books, Judged, Record, SUBMISSION_KEYS_MAX, StoredEntry},
+        Entry, Head, NodeId, Proof, Segment, Signature,
+        books::{AuthorBook, AuthorFault, Books, Judged, Record, SUBMISSION_KEYS_MAX, StoredEntry},
     },
 };
 
@@ -36,6 +37,8 @@ struct Kept {
     /// Whose contents were let go; the log keeps them, and nobody is told.
     pruned: BTreeSet<(NodeId, Seq)>,
     size: CorpusSize,
+    proofs: BTreeMap<NodeId, Proof>,
+    policy: Policy,
     fails: bool,
 }
 
@@ -92,26 +95,77 @@ impl Kept {
             Record::Mended { .. } => {}
             Record::Doubted => self.books.restored = true,
             Record::Recovered => self.books.restored = false,
+            Record::Fault { author, found, proof } => {
+                self.convict(*author, AuthorFault::of(proof, *found), proof)
+            }
+            // Its own entries beyond the cut were kept as the cover when it was cut; one that came later is as good.
+            Record::Cover { author, cover } => {
+                if let Some(covered) = self.proofs.get(author).and_then(|proof| proof.covered_by(cover)) {
+                    self.proofs.insert(*author, covered);
+                }
+            }
+            Record::Cleared { author } => {
+                if let Some(fault) = self.books.faults.get_mut(author) {
+                    fault.cleared = true;
+                }
+            }
         }
+    }
+
+    fn convict(&mut self, author: NodeId, fault: AuthorFault, proof: &Proof) {
+        let log = |kept: &Self| -> Vec<(Entry, Option<Signature>)> {
+            let range = kept.log.range((author, Seq::GENESIS)..=(author, Seq(u64::MAX)));
+            range.map(|(_, (judged, signature))| (judged.entry.clone(), *signature)).collect()
+        };
+        let before = log(self);
+        let cover =
+            covering(author, &before, fault.cut).or_else(|| Some(self.proofs.get(&author)?.cover().clone()));
+        let covered = cover.and_then(|cover| proof.covered_by(&cover)).unwrap_or_else(|| proof.clone());
+        self.proofs.insert(author, covered);
+        self.books.faults.insert(author, fault);
+        self.log.retain(|(of, seq), _| *of != author || *seq < fault.cut);
+        let left = log(self);
+        if left.len() < before.len()
+            && let Some(book) = self.books.authors.remove(&author)
+        {
+            let signature = left.last().and_then(|(_, signature)| *signature);
+            let entries: Vec<Entry> = left.into_iter().map(|(entry, _)| entry).collect();
+            let left = book.refolded(&self.policy, &entries, signature);
+            self.books.authors.extend(left.map(|book| (author, book)));
+        }
+        let kept = self.log.iter().filter(|(place, _)| !self.pruned.contains(*place));
+        let kept: Vec<&Judged> = kept.map(|(_, (judged, _))| judged).collect();
+        self.size = CorpusSize {
+            thoughts: kept.iter().map(|judged| u64::from(coherence_of_accepted(judged).is_some())).sum(),
+            bytes: kept.iter().map(|judged| content_bytes(judged)).sum(),
+        };
     }
 
     /// Whether every record follows what stands here or in a record before it.
     fn check(&self, records: &[Record]) -> Result<(), StoreError> {
-        let mut after: BTreeMap<NodeId, Seq> = BTreeMap::new();
+        let mut after: BTreeMap<NodeId, Option<Seq>> = BTreeMap::new();
         for record in records {
             match record {
                 Record::Entries { author, entries, book } => {
                     let stored = || self.books.authors.get(author).map(AuthorBook::seq);
-                    let last = after.get(author).copied().or_else(stored);
+                    let last = after.get(author).copied().unwrap_or_else(stored);
                     follows::check(*author, last, entries, book)?;
-                    after.insert(*author, book.seq());
+                    after.insert(*author, Some(book.seq()));
+                }
+                Record::Fault { author, proof, .. } => {
+                    let stored = || self.books.authors.get(author).map(AuthorBook::seq);
+                    let last = after.get(author).copied().unwrap_or_else(stored);
+                    let end = proof.cut().0.checked_sub(1).map(Seq);
+                    after.insert(*author, last.min(end));
                 }
                 Record::Submission { .. }
                 | Record::Peer { .. }
                 | Record::NewestTime(_)
                 | Record::Mended { .. }
                 | Record::Doubted
-                | Record::Recovered => {}
+                | Record::Recovered
+                | Record::Cover { .. }
+                | Record::Cleared { .. } => {}
             }
         }
         Ok(())
@@ -285,9 +339,29 @@ impl Store for MemoryStore {
         self.lock().size
     }
 
+    fn book(&self, author: NodeId) -> Result<Option<AuthorBook>, StoreError> {
+        Ok(self.lock().books.authors.get(&author).cloned())
+    }
+
+    fn proof(&self, author: NodeId) -> Result<Option<Proof>, StoreError> {
+        Ok(self.lock().proofs.get(&author).cloned())
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// The entries from behind the last signed one before the cut through the first signed one at or behind it.
+fn covering(author: NodeId, log: &[(Entry, Option<Signature>)], cut: Seq) -> Option<Segment> {
+    let is_signed = |(_, signature): &&(Entry, Option<Signature>)| signature.is_some();
+    let before = log.iter().filter(|(entry, _)| entry.seq() < cut).filter(is_signed).last();
+    let from = before.map_or(Seq::GENESIS, |(entry, _)| entry.seq().next());
+    let (last, signature) = log.iter().filter(|(entry, _)| entry.seq() >= cut).find(is_signed)?;
+    let entries =
+        log.iter().map(|(entry, _)| entry).filter(|entry| (from..=last.seq()).contains(&entry.seq()));
+    let head = Head { author, seq: last.seq(), hash: last.hash(), signature: (*signature)? };
+    Segment::new(entries.cloned().collect(), head).ok().map(Segment::bare)
 }
 
 fn content_bytes(judged: &Judged) -> u64 {

@@ -39,8 +39,8 @@ use crate::{
         types::{Millis, Seq},
     },
     log::{
-        NodeId,
-        books::{Books, Record, StoredEntry},
+        NodeId, Proof,
+        books::{AuthorBook, Books, Record, StoredEntry},
     },
 };
 
@@ -143,6 +143,18 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// How large the corpus is.
     fn corpus(&self) -> CorpusSize;
+
+    /// What is remembered of one author.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    fn book(&self, author: NodeId) -> Result<Option<AuthorBook>, StoreError>;
+
+    /// What convicts an author, where it was convicted.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    fn proof(&self, author: NodeId) -> Result<Option<Proof>, StoreError>;
 
     /// Everything that was committed is on the disk when it returns, also where commits themselves are not synced.
     ///

@@ -16,7 +16,11 @@ use super::{Store, StoreError, sign_mark::SignMark};
 use crate::{
     failing::fail_point,
     ledger::types::Seq,
-    log::{Entry, Hash, NodeId, books::Record},
+    log::{
+        Entry, Hash, NodeId,
+        books::{AuthorBook, Record},
+        fault::PROOF_BYTES_MAX,
+    },
 };
 
 /// Groups of records that may wait. A group is one thought or one segment.
@@ -70,10 +74,12 @@ struct Waiting {
 }
 
 /// A commit that is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// How many records it took.
     pub records: usize,
+    /// Convicted authors whose logs it cut, and what is left of each.
+    pub cut: Vec<(NodeId, Option<AuthorBook>)>,
     /// The last of our own entries in it, where it had any.
     pub own_through: Option<Seq>,
 }
@@ -199,7 +205,25 @@ impl Desk {
         let end = own_end(records, self.setup.own);
         self.mark(records, end)?;
         fail_point("mark.written");
-        Ok(Some(Committed { records: records.len(), own_through: end.map(|(seq, _)| seq) }))
+        let cut = self.cut(records)?;
+        Ok(Some(Committed { records: records.len(), cut, own_through: end.map(|(seq, _)| seq) }))
+    }
+
+    /// What is left of the logs that were cut.
+    fn cut(&self, records: &[Record]) -> Result<Vec<(NodeId, Option<AuthorBook>)>, StoreError> {
+        let cut = records.iter().filter_map(|record| match record {
+            Record::Fault { author, .. } => Some(*author),
+            Record::Entries { .. }
+            | Record::Submission { .. }
+            | Record::Peer { .. }
+            | Record::NewestTime(_)
+            | Record::Mended { .. }
+            | Record::Doubted
+            | Record::Recovered
+            | Record::Cover { .. }
+            | Record::Cleared { .. } => None,
+        });
+        cut.map(|author| Ok((author, self.store.book(author)?))).collect()
     }
 
     /// Before anybody hears of the commit: what is told may be signed.
@@ -215,7 +239,10 @@ impl Desk {
                 Record::Entries { .. }
                 | Record::Submission { .. }
                 | Record::NewestTime(_)
-                | Record::Mended { .. } => {}
+                | Record::Mended { .. }
+                | Record::Fault { .. }
+                | Record::Cover { .. }
+                | Record::Cleared { .. } => {}
             }
         }
         match end {
@@ -268,11 +295,14 @@ fn record_bytes(record: &Record) -> usize {
         Record::Mended { entries, .. } => {
             entries.iter().map(Entry::byte_len).sum::<usize>().saturating_add(RECORD_BYTES)
         }
+        Record::Fault { .. } => PROOF_BYTES_MAX,
+        Record::Cover { cover, .. } => cover.byte_len(),
         Record::Submission { .. }
         | Record::Peer { .. }
         | Record::NewestTime(_)
         | Record::Doubted
-        | Record::Recovered => RECORD_BYTES,
+        | Record::Recovered
+        | Record::Cleared { .. } => RECORD_BYTES,
     }
 }
 
@@ -285,7 +315,10 @@ fn own_end(records: &[Record], own: NodeId) -> Option<(Seq, Hash)> {
         | Record::NewestTime(_)
         | Record::Mended { .. }
         | Record::Doubted
-        | Record::Recovered => None,
+        | Record::Recovered
+        | Record::Fault { .. }
+        | Record::Cover { .. }
+        | Record::Cleared { .. } => None,
     };
     records.iter().filter_map(own_end).max_by_key(|(seq, _)| *seq)
 }

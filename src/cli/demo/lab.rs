@@ -189,7 +189,7 @@ pub(super) async fn submit(node: &Handle, content: String) -> anyhow::Result<Rec
         Answer::Recorded { recorded, .. } => Ok(recorded),
         Answer::Inadmissible(why) => bail!("a thought of the demo was inadmissible: {why}"),
         Answer::Refused(why) => bail!("a thought of the demo was refused: {why}"),
-        Answer::Would(_) => bail!("a submission was answered as a dry run"),
+        Answer::Would(_) | Answer::Cleared(_) => bail!("a submission was answered as something else"),
     }
 }
 

@@ -82,6 +82,12 @@ impl Own {
         }
     }
 
+    /// Entries that were signed and that nobody is known to hold any more.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// Why our log was in doubt when the node started, where it was.
     #[must_use]
     pub fn doubt(&self) -> Option<String> {

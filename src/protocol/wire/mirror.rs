@@ -15,7 +15,7 @@ use crate::{
         entry::{HEADER_BYTES_MAX, Hash},
     },
     protocol::{
-        frame::{HEADS_PER_FRAME_MAX, HeadReport, Hello, Instance, POLICY_BYTES_MAX},
+        frame::{FaultReport, HEADS_PER_FRAME_MAX, HeadReport, Hello, Instance, POLICY_BYTES_MAX},
         refusal::ABOUT_BYTES_MAX,
     },
 };
@@ -152,10 +152,51 @@ pub(super) enum WireBalance {
     Heads(Bounded<WireReport, HEADS_PER_FRAME_MAX>),
     Want { author: [u8; 32], from: u64 },
     Mend { author: [u8; 32], first: u64, last: u64 },
+    Faults(Bounded<WireFaultReport, HEADS_PER_FRAME_MAX>),
+    Prove { author: [u8; 32] },
+    Follow { author: [u8; 32], on: bool },
 }
 
 impl WireBalance {
-    pub(super) const KINDS: u32 = 3;
+    pub(super) const KINDS: u32 = 6;
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireFaultReport {
+    author: [u8; 32],
+    cut: u64,
+    held: u64,
+    hash: [u8; 32],
+    balance: i64,
+    digest: [u8; 32],
+}
+
+impl WireFaultReport {
+    pub(super) fn new(report: &FaultReport) -> Self {
+        let FaultReport { author, cut, held, hash, balance, digest } = report;
+        Self {
+            author: *author.as_bytes(),
+            cut: cut.0,
+            held: *held,
+            hash: hash.0,
+            balance: balance.0,
+            digest: *digest,
+        }
+    }
+
+    pub(super) fn read(self) -> Result<FaultReport, WireFault> {
+        if self.held > self.cut {
+            return Err(WireFault::Malformed("entries behind the end of a log"));
+        }
+        Ok(FaultReport {
+            author: NodeId::from_key(self.author)?,
+            cut: Seq(self.cut),
+            held: self.held,
+            hash: Hash(self.hash),
+            balance: MicroAtp(self.balance),
+            digest: self.digest,
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use crate::{
         Alive, Architecture, Body, Claim, Entry, Genesis, Hardware, Header, Identity, Mode, NodeRecord,
         Nonce, Signature, Thought, Verified, entry::Hash,
     },
-    protocol::frame::{HeadReport, Hello, Instance},
+    protocol::frame::{FaultReport, HeadReport, Hello, Instance},
 };
 
 const FEDERATION: FederationId = FederationId([5; 32]);
@@ -47,6 +47,11 @@ fn report(seq: u64) -> HeadReport {
     let author = identity().node_id();
     let head = Head { author, seq: Seq(seq), hash: Hash([1; 32]), signature: Signature([2; 64]) };
     HeadReport { head, balance: MicroAtp(-3), digest: [4; 32] }
+}
+
+fn fault_report(held: u64) -> FaultReport {
+    let (author, hash) = (identity().node_id(), Hash([1; 32]));
+    FaultReport { author, cut: Seq(5_000), held, hash, balance: MicroAtp(-3), digest: [4; 32] }
 }
 
 /// A genesis entry and a thought for each content.
@@ -103,6 +108,10 @@ fn balance_frames() -> Vec<BalanceFrame> {
         BalanceFrame::Heads((0..HEADS_PER_FRAME_MAX as u64).map(report).collect()),
         BalanceFrame::Want { author: identity().node_id(), from: Seq(5) },
         BalanceFrame::Mend { author: identity().node_id(), span: Span { first: Seq(5), last: Seq(5) } },
+        BalanceFrame::Faults((0..HEADS_PER_FRAME_MAX as u64).map(fault_report).collect()),
+        BalanceFrame::Prove { author: identity().node_id() },
+        BalanceFrame::Follow { author: identity().node_id(), on: true },
+        BalanceFrame::Follow { author: identity().node_id(), on: false },
     ]
 }
 
@@ -121,6 +130,20 @@ fn every_frame_comes_back_as_it_went() {
             Ok(sent.get())
         );
     }
+}
+
+#[test]
+fn a_fault_report_that_holds_more_than_its_cut_leaves_is_refused() {
+    let frame = encode_balance(&BalanceFrame::Faults(vec![fault_report(5_001)])).unwrap();
+    assert!(matches!(decode_balance(body(&frame)), Err(WireFault::Malformed(_))));
+}
+
+#[test]
+fn a_long_proof_goes_in_several_frames() {
+    let proof: Vec<u8> = (0..FRAME_BYTES_MAX + 7).map(|byte| byte as u8).collect();
+    let frames = encode_proof(&proof).unwrap();
+    assert_eq!(frames.len(), 2);
+    assert_eq!(frames.iter().flat_map(|frame| body(frame).to_vec()).collect::<Vec<_>>(), proof);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
+    convictions,
     faults::Fault,
     meta, missing,
     rows::{Columns, parsed, signed, verdict},
@@ -33,6 +34,7 @@ pub(super) fn load(connection: &Connection, policy: &Policy) -> Result<Books, Fa
         peers: peers(&moment)?,
         submissions: submissions(&moment)?,
         newest_time: newest_time(&moment)?,
+        faults: convictions::all(&moment)?,
         restored: meta::get::<Vec<u8>>(&moment, meta::RESTORED)?.is_some(),
     })
 }

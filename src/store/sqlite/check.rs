@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{super::StoreOptions, books, contents, corpus, faults::Fault, missing, repair};
 
 /// Tables that are bounded, and so can be looked through whenever a store is opened.
-const SMALL: [&str; 5] = ["meta", "authors", "peers", "submissions", "missing"];
+const SMALL: [&str; 6] = ["meta", "authors", "peers", "submissions", "missing", "faults"];
 
 /// Looks through the small tables, whose rows everything else hangs on. Takes no longer where the log is longer.
 pub(super) fn small_tables(writer: &Connection) -> Result<(), Fault> {

@@ -4,8 +4,8 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params, types::Value};
 
 use super::{
-    super::StoreOptions, books, faults::Fault, meta, missing, repair, rows::Columns, schema, seal,
-    walk::lenient,
+    super::StoreOptions, books, convictions, faults::Fault, meta, missing, repair, rows::Columns, schema,
+    seal, walk::lenient,
 };
 
 /// Puts right what can be. What can't be is refused: by an error, or by the next load.
@@ -16,6 +16,9 @@ pub(super) fn books(connection: &mut Connection, options: &StoreOptions) -> Resu
     drop_unreadable(&transaction, "peers", "id", books::PEERS, |columns| books::peer(columns).map(drop))?;
     drop_unreadable(&transaction, "submissions", "number", books::SUBMISSIONS, |columns| {
         books::submission(columns).map(drop)
+    })?;
+    drop_unreadable(&transaction, "faults", "id", convictions::FAULTS, |columns| {
+        convictions::fault(columns).map(drop)
     })?;
     if missing::forget_impossible(&transaction)? > 0 {
         tracing::warn!(

@@ -5,6 +5,7 @@ mod backup;
 mod books;
 mod check;
 mod contents;
+mod convictions;
 mod corpus;
 mod export;
 mod faults;
@@ -53,8 +54,8 @@ use crate::{
         types::{Millis, Seq},
     },
     log::{
-        NodeId,
-        books::{Books, KnownPeer, Record, StoredEntry},
+        NodeId, Proof,
+        books::{AuthorBook, Books, KnownPeer, Record, StoredEntry},
     },
 };
 
@@ -312,6 +313,19 @@ impl Store for SqliteStore {
 
     fn corpus(&self) -> CorpusSize {
         *self.corpus.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self, author: NodeId) -> Result<Option<AuthorBook>, StoreError> {
+        self.read(|connection| match books::number(connection, author)? {
+            Some(number) => {
+                Ok(books::author(connection, number, &self.options.policy)?.map(|(_, book)| book))
+            }
+            None => Ok(None),
+        })
+    }
+
+    fn proof(&self, author: NodeId) -> Result<Option<Proof>, StoreError> {
+        self.read(|connection| convictions::proof(connection, &self.options, author))
     }
 
     fn sync(&self) -> Result<(), StoreError> {

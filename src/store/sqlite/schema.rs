@@ -25,8 +25,11 @@ struct Migration {
 }
 
 /// From nothing to the newest schema; a new one is a line at the end. None is ever changed: files were made by it.
-const MIGRATIONS: [Migration; 2] =
-    [Migration { sql: VERSION_1, fill: |_| Ok(()) }, Migration { sql: VERSION_2, fill: fill_version_2 }];
+const MIGRATIONS: [Migration; 3] = [
+    Migration { sql: VERSION_1, fill: |_| Ok(()) },
+    Migration { sql: VERSION_2, fill: fill_version_2 },
+    Migration { sql: VERSION_3, fill: |_| Ok(()) },
+];
 
 /// The first schema. Contents stand apart from entries, because they may be pruned and headers may not.
 const VERSION_1: &str = "
@@ -119,6 +122,26 @@ CREATE TABLE missing (
 CREATE VIRTUAL TABLE words USING fts5 (
   content, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );
+";
+
+/// What the third schema adds: authors that were convicted, and apart from that what proves it, which may be half a megabyte and needs no seal: what it
+/// says is signed.
+const VERSION_3: &str = "
+CREATE TABLE faults (
+  id BLOB PRIMARY KEY,
+  cut INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  first BLOB NOT NULL,
+  second BLOB NOT NULL,
+  found_ms INTEGER NOT NULL,
+  cleared INTEGER NOT NULL,
+  seal BLOB
+) STRICT, WITHOUT ROWID;
+CREATE TABLE proofs (
+  number INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE,
+  proof BLOB NOT NULL
+) STRICT;
 ";
 
 /// Seals the rows that the first schema had.

@@ -31,8 +31,11 @@ pub(super) const SUBMISSIONS: &str = seal!("submissions": "number", "key", "seq"
     "delta_uatp", "balance_uatp", "trust_ppm");
 /// What the seal of a row of `peers` must be.
 pub(super) const PEERS: &str = seal!("peers": "id", "name", "addresses", "seen_ms");
+/// What the seal of a row of `faults` must be.
+pub(super) const FAULTS: &str =
+    seal!("faults": "id", "cut", "kind", "first", "second", "found_ms", "cleared");
 
-/// Every sealed table.
+/// Every table that the second schema sealed.
 pub(super) const TABLES: [(&str, &str); 5] = [
     ("meta", META),
     ("authors", AUTHORS),

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::{
     super::{CorpusSize, PEERS_MAX, StoreOptions, follows},
-    books, corpus,
+    books, convictions, corpus,
     faults::Fault,
     mend, meta,
     missing::{self, What},
@@ -59,6 +59,14 @@ pub(super) fn commit(
                 mend::entries(&transaction, options, *author, entries, signature)?;
             }
             Record::Doubted => meta::put(&transaction, meta::RESTORED, &[1])?,
+            Record::Fault { author, found, proof } => {
+                mended = true;
+                convictions::convict(&transaction, options, (*author, *found), proof)?;
+            }
+            Record::Cover { author, cover } => {
+                convictions::cover(&transaction, options, *author, cover)?;
+            }
+            Record::Cleared { author } => convictions::clear(&transaction, *author)?,
         }
     }
     if submissions {
@@ -104,7 +112,7 @@ fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<O
     Ok(stored.max(missing))
 }
 
-fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> Result<i64, Fault> {
+pub(super) fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> Result<i64, Fault> {
     let (account, signature) = (book.account.to_bytes(), book.signature.map(|signature| signature.0));
     // What is not written anew must be what it was: a new seal over a damaged name would make it good.
     let sql = format!(
