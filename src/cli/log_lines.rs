@@ -73,6 +73,22 @@ impl Quota {
     }
 }
 
+/// What an author did, and what is made of it.
+fn fault(event: &Event) {
+    if let Event::AuthorFault { author, fault } = event {
+        let (kind, seq, (first, second)) = (fault.kind.name(), fault.cut, fault.hashes);
+        let what = "an author is convicted: its log ends before that entry, and nothing more of it is taken";
+        tracing::warn!(author = %author.short(), kind, %seq, %first, %second, "{what}");
+    }
+    if let Event::AuthorCleared { author } = event {
+        tracing::info!(author = %author.short(), "a convicted author's log is taken again");
+    }
+    if let Event::ForkSuspected { author, peer, seq } = event {
+        let what = "a peer's copy of a log differs from ours; looking for the first entry that does";
+        tracing::info!(author = %author.short(), peer = %peer.short(), %seq, "{what}");
+    }
+}
+
 fn line(event: &Event) {
     match event {
         Event::Entry(entry) => self::entry(entry),
@@ -125,19 +141,7 @@ fn line(event: &Event) {
             let (first, last) = (span.first, span.last);
             tracing::debug!(author = %author.short(), %first, %last, "asked for entries that are missing here");
         }
-        Event::AuthorFault { author, fault } => {
-            let (kind, seq, (first, second)) = (fault.kind.name(), fault.cut, fault.hashes);
-            let what =
-                "an author is convicted: its log ends before that entry, and nothing more of it is taken";
-            tracing::warn!(author = %author.short(), kind, %seq, %first, %second, "{what}");
-        }
-        Event::AuthorCleared { author } => {
-            tracing::info!(author = %author.short(), "a convicted author's log is taken again");
-        }
-        Event::ForkSuspected { author, peer, seq } => {
-            let what = "a peer's copy of a log differs from ours; looking for the first entry that does";
-            tracing::info!(author = %author.short(), peer = %peer.short(), %seq, "{what}");
-        }
+        Event::AuthorFault { .. } | Event::AuthorCleared { .. } | Event::ForkSuspected { .. } => fault(event),
         Event::NameTaken { id, name } => {
             tracing::warn!(id = %id.short(), %name, "another node had that name first; this one is shown with its id");
         }

@@ -195,8 +195,8 @@ pub enum Record {
     Doubted,
     /// The node has its own log back.
     Recovered,
-    /// An author is convicted: its entries from the cut on go, and its account is folded anew. The proof is kept, with this store's own
-    /// entries as its cover where they reach the cut.
+    /// An author is convicted: its entries from the cut on go, and its account is folded anew. The proof is kept, and what covers the last
+    /// entries that stay (`log::stored::covering`), where there was something to cut.
     Fault {
         /// Whose.
         author: NodeId,

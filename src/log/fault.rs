@@ -51,8 +51,7 @@ impl FaultKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     cut: Seq,
-    /// Bare entries through a signed head, the one at the cut among them. Those before the cut belong to the log that stays, and
-    /// this head is what covers them: there may be no other beyond the last signed entry before the cut.
+    /// Bare entries through a signed head, the one at the cut among them.
     cover: Segment,
     against: Against,
 }
@@ -156,25 +155,6 @@ impl Proof {
         entry.check_content().is_err_and(|fault| fault.is_proof_against_author())
     }
 
-    /// The same proof with another cover: entries of the author that reach the cut and were verified with their head. `None` where
-    /// they prove nothing together, or not at the same place.
-    #[must_use]
-    pub fn covered_by(&self, cover: &Segment) -> Option<Self> {
-        let at_cut = cover.entry_at(self.cut)?.hash();
-        let same = self.cover.entry_at(self.cut)?.hash() == at_cut;
-        let proof = match &self.against {
-            Against::Fork(other) if same => Self::fork(cover.clone(), other.clone())?,
-            Against::Fork(_) => Self::fork(cover.clone(), self.cover.clone())?,
-            Against::FalseHeader(content) if same => Self {
-                cut: self.cut,
-                cover: cover.clone().bare(),
-                against: Against::FalseHeader(content.clone()),
-            },
-            Against::FalseHeader(_) => Self::fork(cover.clone(), self.cover.clone())?,
-        };
-        (proof.cut == self.cut).then_some(proof)
-    }
-
     /// Whom it convicts.
     #[must_use]
     pub const fn author(&self) -> NodeId {
@@ -275,6 +255,25 @@ fn parting(one: &Segment, other: &Segment) -> Option<Seq> {
     let pairs = one.entries().iter().skip(from(one)).zip(other.entries().iter().skip(from(other)));
     let (one, other) = pairs.into_iter().find(|(one, other)| one.hash() != other.hash())?;
     (one.seq() == other.seq() && one.header().prev == other.header().prev).then_some(one.seq())
+}
+
+/// The bytes of bare entries and their head, as a store keeps them.
+#[must_use]
+pub fn cover_bytes(cover: &Segment) -> Vec<u8> {
+    let mut out = vec![];
+    put_segment(&mut out, cover);
+    out
+}
+
+/// Reads what [`cover_bytes`] writes, and nothing else.
+///
+/// # Errors
+/// A byte is missing or left over, or they are no segment.
+pub fn parse_cover(bytes: &[u8], federation: &FederationId) -> Result<Segment, ProofFault> {
+    let mut reader = Reader::new(bytes);
+    let cover = read_segment(&mut reader, federation)?;
+    reader.finish()?;
+    Ok(cover)
 }
 
 fn put_segment(out: &mut Vec<u8>, segment: &Segment) {
@@ -413,7 +412,7 @@ mod tests {
         let mut log = log(&["a"]);
         log.push(next(&log[1], "two words", |thought| thought.features.diversity = Ppm(1)));
         let fault = segment(&log[1..]).verify_or_convict(&RULES).unwrap_err();
-        let proof = fault.1.unwrap().into_inner();
+        let proof = fault.proof.unwrap().into_inner();
         assert_eq!((proof.cut(), proof.kind()), (Seq(2), FaultKind::FalseHeader));
         assert_eq!(
             Proof::parse(&proof.to_bytes(), &FEDERATION).unwrap().verify(&RULES).unwrap().get(),
@@ -426,15 +425,9 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_cover_keeps_the_proof() {
-        let (one, other) = (log(&["a", "b", "c", "d"]), log(&["a", "b", "x"]));
-        let proof = Proof::fork(segment(&one[3..4]), segment(&other[3..])).unwrap();
-        let ours = proof.covered_by(&segment(&one[1..])).unwrap();
-        assert_eq!((ours.cut(), ours.cover().first()), (Seq(3), Seq(1)));
-        let others = proof.covered_by(&segment(&other[2..])).unwrap();
-        assert_eq!(others.hashes(), (other[3].hash(), one[3].hash()), "the other history may cover it, too");
-        assert!(others.verify(&RULES).is_ok());
-        assert_eq!(proof.covered_by(&segment(&one[..3])), None, "it ends before the cut");
+    fn a_cover_is_read_back_as_it_was_written() {
+        let cover = segment(&log(&["a", "b"])).bare();
+        assert_eq!(parse_cover(&cover_bytes(&cover), &FEDERATION), Ok(cover));
     }
 
     #[test]

@@ -113,6 +113,15 @@ pub enum SegmentFault {
     },
 }
 
+/// A segment that was refused, and what convicts its author, where it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// What is wrong with it.
+    pub fault: SegmentFault,
+    /// What convicts its author.
+    pub proof: Option<Box<Verified<Proof>>>,
+}
+
 impl SegmentFault {
     /// Whether the segment convicts its *author*: contents are looked at only under a valid signature, so a header that lies
     /// about its content was signed by its author (protocol.md, Faults that can be proved).
@@ -182,16 +191,13 @@ impl Segment {
     ///
     /// # Errors
     /// See [`SegmentFault`].
-    pub fn verify_or_convict(
-        self,
-        rules: &Rules,
-    ) -> Result<Verified<Self>, (SegmentFault, Option<Verified<Proof>>)> {
+    pub fn verify_or_convict(self, rules: &Rules) -> Result<Verified<Self>, Unfit> {
         match self.check(rules) {
             Ok(()) => Ok(Verified(self)),
             Err(fault @ SegmentFault::Content { seq, .. }) if fault.is_proof_against_author() => {
-                Err((fault, Proof::false_header(self, seq, rules)))
+                Err(Unfit { fault, proof: Proof::false_header(self, seq, rules).map(Box::new) })
             }
-            Err(fault) => Err((fault, None)),
+            Err(fault) => Err(Unfit { fault, proof: None }),
         }
     }
 

@@ -2,7 +2,7 @@
 //! reads; what comes of it is decided here, the same for every store.
 
 use super::{
-    Entry, FederationId, Head, NodeId, Proof, Rules, Segment, Verified,
+    Entry, FederationId, Head, NodeId, Proof, Rules, Segment, Signature, Verified,
     books::StoredEntry,
     fault::{Difference, difference},
 };
@@ -55,16 +55,16 @@ pub fn signed_segment(
     Segment::new(entries, head).ok()
 }
 
-/// The last entries that are left of a convicted author's log: what covers them is what convicts it, and goes along without contents. Of contents
-/// go as many as fit into `bytes_max`, from the first on.
+/// The last entries that are left of a convicted author's log: no signed head among them covers them, but one behind the cut does, and its
+/// entries go along without contents. Of contents go as many as fit into `bytes_max`, from the first on.
 #[must_use]
 pub fn covered_segment(
     federation: &FederationId,
     stored: &[StoredEntry],
-    proof: &Proof,
+    cover: &Segment,
     bytes_max: usize,
 ) -> Option<Segment> {
-    let (whole, cover) = (parsed(federation, stored)?, proof.cover());
+    let whole = parsed(federation, stored)?;
     let last = whole.last()?.seq();
     let bare = stored.iter().map(|entry| Entry::parse(federation, entry.header.clone(), None));
     let mut entries: Vec<Entry> = bare.collect::<Result<_, _>>().ok()?;
@@ -80,11 +80,28 @@ pub fn covered_segment(
     Segment::new(entries, *cover.head()).ok()
 }
 
-/// Compares a peer's verified entries with ours. `read` gives as many of ours as a segment has, from a seq on. `None` where ours can't be read, or are
-/// not signed so far.
+/// What a cut leaves without a signed head: the entries from behind the last signed one before the cut through the first signed one at or
+/// behind it, bare. `log`: the author's entries, at least those, with their signatures.
+#[must_use]
+pub fn covering(log: &[(Entry, Option<Signature>)], cut: Seq) -> Option<Segment> {
+    let is_signed = |(_, signature): &&(Entry, Option<Signature>)| signature.is_some();
+    let before = log.iter().filter(|(entry, _)| entry.seq() < cut).rfind(is_signed);
+    let (last, signature) = log.iter().filter(|(entry, _)| entry.seq() >= cut).find(is_signed)?;
+    let covered = log
+        .iter()
+        .map(|(entry, _)| entry)
+        .filter(|entry| before.is_none_or(|(before, _)| entry.seq() > before.seq()))
+        .filter(|entry| entry.seq() <= last.seq());
+    let head = Head { author: last.author(), seq: last.seq(), hash: last.hash(), signature: (*signature)? };
+    Segment::new(covered.cloned().collect(), head).ok().map(Segment::bare)
+}
+
+/// Compares a peer's verified entries with ours. `read` gives as many of ours as a segment has, from a seq on; `cover` is what covers the last of
+/// them where the log was cut before. `None` where ours can't be read, or are not signed so far.
 pub fn compare(
     rules: &Rules,
     read: impl Fn(Seq) -> Option<Vec<StoredEntry>>,
+    cover: impl FnOnce() -> Option<Segment>,
     theirs: Segment,
 ) -> Option<Comparison> {
     let (author, first) = (theirs.author(), theirs.first());
@@ -96,7 +113,10 @@ pub fn compare(
             Some(Comparison::Same { through: last.map(|last| last.min(theirs.last())) })
         }
         Difference::At(seq) => {
-            let ours = signed_segment(&rules.federation, author, &read(seq)?, seq)?;
+            let stored = read(seq)?;
+            let signed = signed_segment(&rules.federation, author, &stored, seq);
+            let ours =
+                signed.or_else(|| covered_segment(&rules.federation, &stored, &cover()?, usize::MAX))?;
             let proof = Proof::fork(ours, theirs)?.verify(rules).ok()?;
             Some(Comparison::Fork(Box::new(proof)))
         }

@@ -69,7 +69,7 @@ pub enum NetEvent {
         /// From whom.
         link: LinkId,
         /// What.
-        proof: Verified<Proof>,
+        proof: Box<Verified<Proof>>,
     },
     /// What should convict an author, and does not. The link stays.
     ProofWrong {

@@ -14,7 +14,7 @@ use super::{
     streams::row,
 };
 use crate::{
-    log::{NodeId, Proof, Segment, SegmentFault, Verified, fault::PROOF_BYTES_MAX},
+    log::{NodeId, Proof, Segment, Verified, fault::PROOF_BYTES_MAX, segment::Unfit},
     protocol::{
         frame::{ControlFrame, StreamKind},
         refusal::{Refusal, RefusalCode},
@@ -147,7 +147,7 @@ async fn proof(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), 
     let rules = shared.rules;
     let check = move || Proof::parse(&bytes, &rules.federation).and_then(|proof| proof.verify(&rules));
     let event = match apart(check).await? {
-        Ok(proof) => NetEvent::Proof { link: link.id, proof },
+        Ok(proof) => NetEvent::Proof { link: link.id, proof: Box::new(proof) },
         Err(fault) => NetEvent::ProofWrong { link: link.id, fault },
     };
     tell(shared, event).await
@@ -166,7 +166,7 @@ async fn segments(
         let event = match decoded {
             Ok(segment) => match verify(shared, segment).await? {
                 Ok(segment) => NetEvent::Heard { link: link.id, segment },
-                Err((fault, proof)) => {
+                Err(Unfit { fault, proof }) => {
                     if let Some(proof) = proof {
                         tell(shared, NetEvent::Proof { link: link.id, proof }).await?;
                     }
@@ -185,10 +185,7 @@ async fn segments(
 /// takes five, and packets, pings and other links should not wait for that.
 const ENTRIES_AT_ONCE_MAX: usize = 64;
 
-/// The segment, or what is wrong with it and what convicts its author.
-type Judged = Result<Verified<Segment>, (SegmentFault, Option<Verified<Proof>>)>;
-
-async fn verify(shared: &Shared, segment: Segment) -> Result<Judged, End> {
+async fn verify(shared: &Shared, segment: Segment) -> Result<Result<Verified<Segment>, Unfit>, End> {
     let rules = shared.rules;
     if segment.entries().len() <= ENTRIES_AT_ONCE_MAX {
         return Ok(segment.verify_or_convict(&rules));

@@ -86,8 +86,8 @@ async fn covered(
     stored: &[StoredEntry],
 ) -> Option<Segment> {
     let reading = Arc::clone(store);
-    let proof = spawn_blocking(move || reading.proof(author)).await.ok()?.ok()??;
-    covered_segment(federation, stored, &proof, SEGMENT_BYTES_MAX)
+    let cover = spawn_blocking(move || reading.cover(author)).await.ok()?.ok()??;
+    covered_segment(federation, stored, &cover, SEGMENT_BYTES_MAX)
 }
 
 /// Shows a peer what convicts an author.
@@ -109,6 +109,8 @@ pub(super) async fn prove(endpoint: Arc<Endpoint>, store: Arc<dyn Store>, link: 
 pub(super) async fn compared(store: Arc<dyn Store>, rules: Rules, theirs: Segment) -> Option<Comparison> {
     let author = theirs.author();
     // As many entries as a segment has, whatever their contents take.
+    let covers = Arc::clone(&store);
+    let cover = move || covers.cover(author).ok()?;
     let read = move |from: Seq| match store.entries(author, from, usize::MAX) {
         Ok(stored) => Some(stored),
         Err(error) => {
@@ -116,5 +118,5 @@ pub(super) async fn compared(store: Arc<dyn Store>, rules: Rules, theirs: Segmen
             None
         }
     };
-    spawn_blocking(move || compare(&rules, read, theirs)).await.ok()?
+    spawn_blocking(move || compare(&rules, read, cover, theirs)).await.ok()?
 }

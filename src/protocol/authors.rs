@@ -45,13 +45,13 @@ impl Authors {
     /// Those of the books. Who had a name first keeps it.
     #[must_use]
     pub fn load(books: Books) -> Self {
-        let mut authors = Self::default();
-        authors.cuts = books
+        let cuts = books
             .faults
             .iter()
             .filter(|(_, fault)| !fault.cleared)
             .map(|(id, fault)| (*id, fault.cut))
             .collect();
+        let mut authors = Self { cuts, ..Self::default() };
         let mut first_known: Vec<_> = books.authors.into_iter().collect();
         first_known.sort_by_key(|(id, book)| (book.known_since, *id));
         for (id, book) in first_known {

@@ -140,7 +140,7 @@ impl Faults {
         match self.known.get(&author).copied() {
             Some(fault) if fault.cleared && fault.cut <= report.cut => return Reported::Nothing,
             Some(fault) if !fault.cleared && fault.cut == report.cut => {
-                self.compare(told, report, authors, out)
+                self.compare(told, report, authors, out);
             }
             // Ours cuts deeper: the peer will ask.
             Some(fault) if !fault.cleared && fault.cut < report.cut => {}

@@ -16,6 +16,7 @@ use crate::{
     log::{
         Mode, NodeId, Proof, ProofFault, Segment, SegmentFault, SessionName, Verified,
         books::{AuthorBook, Record, Recorded, Span},
+        stored::Comparison,
     },
 };
 
@@ -191,7 +192,7 @@ pub enum Input {
         /// From whom.
         link: LinkId,
         /// What.
-        proof: Verified<Proof>,
+        proof: Box<Verified<Proof>>,
     },
     /// What should convict an author, and does not.
     ProofWrong {

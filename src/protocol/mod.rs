@@ -346,7 +346,7 @@ impl Federation {
     fn told_heads(&mut self, now: Now, link: LinkId, reports: &[HeadReport], out: &mut Vec<Effect>) {
         let federation = self.setup.federation;
         let told = Told { mono: now.mono, link };
-        for finding in self.sync.heads(told, reports, &federation, &self.relay, &mut self.authors, out) {
+        for finding in self.sync.heads(told, reports, (&federation, &self.relay), &mut self.authors, out) {
             match finding {
                 Finding::Fork(author, seq) => self.faults.suspect(told, author, seq, out),
                 Finding::Unsigned(fault) => {

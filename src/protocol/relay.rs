@@ -55,6 +55,7 @@ impl Relay {
     }
 
     /// A peer wants an author's live segments, or no longer does.
+    #[expect(clippy::fn_params_excessive_bools, reason = "as the frame says it")]
     pub fn follow(&mut self, link: LinkId, author: NodeId, on: bool) {
         let Some(link) = self.links.get_mut(&link) else { return };
         match on {
@@ -79,6 +80,7 @@ impl Relay {
     }
 }
 
+#[expect(clippy::fn_params_excessive_bools, reason = "as the frame says it")]
 fn follow(link: LinkId, author: NodeId, on: bool) -> Effect {
     Effect::Balance { link, frame: BalanceFrame::Follow { author, on } }
 }

@@ -205,8 +205,7 @@ impl Sync {
         &mut self,
         told: Told,
         reports: &[HeadReport],
-        federation: &FederationId,
-        relay: &Relay,
+        (federation, relay): (&FederationId, &Relay),
         authors: &mut Authors,
         out: &mut Vec<Effect>,
     ) -> Vec<Finding> {

@@ -18,8 +18,9 @@ use crate::{
         types::{Millis, Ppm, Seq},
     },
     log::{
-        Entry, Head, NodeId, Proof, Segment, Signature,
+        Entry, NodeId, Proof, Segment, Signature,
         books::{AuthorBook, AuthorFault, Books, Judged, Record, SUBMISSION_KEYS_MAX, StoredEntry},
+        stored::covering,
     },
 };
 
@@ -38,6 +39,7 @@ struct Kept {
     pruned: BTreeSet<(NodeId, Seq)>,
     size: CorpusSize,
     proofs: BTreeMap<NodeId, Proof>,
+    covers: BTreeMap<NodeId, Segment>,
     policy: Policy,
     fails: bool,
 }
@@ -96,14 +98,9 @@ impl Kept {
             Record::Doubted => self.books.restored = true,
             Record::Recovered => self.books.restored = false,
             Record::Fault { author, found, proof } => {
-                self.convict(*author, AuthorFault::of(proof, *found), proof)
+                self.convict(*author, AuthorFault::of(proof, *found), proof);
             }
-            // Its own entries beyond the cut were kept as the cover when it was cut; one that came later is as good.
-            Record::Cover { author, cover } => {
-                if let Some(covered) = self.proofs.get(author).and_then(|proof| proof.covered_by(cover)) {
-                    self.proofs.insert(*author, covered);
-                }
-            }
+            Record::Cover { author, cover } => drop(self.covers.insert(*author, (**cover).clone())),
             Record::Cleared { author } => {
                 if let Some(fault) = self.books.faults.get_mut(author) {
                     fault.cleared = true;
@@ -118,10 +115,8 @@ impl Kept {
             range.map(|(_, (judged, signature))| (judged.entry.clone(), *signature)).collect()
         };
         let before = log(self);
-        let cover =
-            covering(author, &before, fault.cut).or_else(|| Some(self.proofs.get(&author)?.cover().clone()));
-        let covered = cover.and_then(|cover| proof.covered_by(&cover)).unwrap_or_else(|| proof.clone());
-        self.proofs.insert(author, covered);
+        self.covers.extend(covering(&before, fault.cut).map(|cover| (author, cover)));
+        self.proofs.insert(author, proof.clone());
         self.books.faults.insert(author, fault);
         self.log.retain(|(of, seq), _| *of != author || *seq < fault.cut);
         let left = log(self);
@@ -347,21 +342,13 @@ impl Store for MemoryStore {
         Ok(self.lock().proofs.get(&author).cloned())
     }
 
+    fn cover(&self, author: NodeId) -> Result<Option<Segment>, StoreError> {
+        Ok(self.lock().covers.get(&author).cloned())
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         Ok(())
     }
-}
-
-/// The entries from behind the last signed one before the cut through the first signed one at or behind it.
-fn covering(author: NodeId, log: &[(Entry, Option<Signature>)], cut: Seq) -> Option<Segment> {
-    let is_signed = |(_, signature): &&(Entry, Option<Signature>)| signature.is_some();
-    let before = log.iter().filter(|(entry, _)| entry.seq() < cut).filter(is_signed).last();
-    let from = before.map_or(Seq::GENESIS, |(entry, _)| entry.seq().next());
-    let (last, signature) = log.iter().filter(|(entry, _)| entry.seq() >= cut).find(is_signed)?;
-    let entries =
-        log.iter().map(|(entry, _)| entry).filter(|entry| (from..=last.seq()).contains(&entry.seq()));
-    let head = Head { author, seq: last.seq(), hash: last.hash(), signature: (*signature)? };
-    Segment::new(entries.cloned().collect(), head).ok().map(Segment::bare)
 }
 
 fn content_bytes(judged: &Judged) -> u64 {

@@ -39,7 +39,7 @@ use crate::{
         types::{Millis, Seq},
     },
     log::{
-        NodeId, Proof,
+        NodeId, Proof, Segment,
         books::{AuthorBook, Books, Record, StoredEntry},
     },
 };
@@ -155,6 +155,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Where the store can't be read.
     fn proof(&self, author: NodeId) -> Result<Option<Proof>, StoreError>;
+
+    /// What covers the last entries of a convicted author's log, where no signed head among them does: bare entries through a signed head behind
+    /// the cut.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    fn cover(&self, author: NodeId) -> Result<Option<Segment>, StoreError>;
 
     /// Everything that was committed is on the disk when it returns, also where commits themselves are not synced.
     ///

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use cogmesh::{
+    ledger::{Policy, types::Millis},
     log::{
-        NodeId, Signature,
-        books::{Books, Judged, Record},
+        Entry, NodeId, Proof, Segment, Signature,
+        books::{AuthorFault, Books, Judged, Record},
+        stored::covering,
     },
     protocol::recovery::{Doubt, Standing},
 };
@@ -16,6 +18,8 @@ use super::world::Node;
 pub(crate) struct Disk {
     pub(crate) books: Books,
     pub(crate) entries: BTreeMap<NodeId, Vec<(Judged, Option<Signature>)>>,
+    pub(crate) proofs: BTreeMap<NodeId, Proof>,
+    pub(crate) covers: BTreeMap<NodeId, Segment>,
 }
 
 impl Node {
@@ -26,7 +30,27 @@ impl Node {
 }
 
 impl Disk {
-    pub(crate) fn write(&mut self, record: Record, own: NodeId) {
+    fn convict(&mut self, author: NodeId, found: Millis, proof: &Proof, policy: &Policy) {
+        let cut = usize::try_from(proof.cut().0).unwrap();
+        if let Some(log) = self.entries.get_mut(&author) {
+            let pairs: Vec<_> =
+                log.iter().map(|(judged, signature)| (judged.entry.clone(), *signature)).collect();
+            self.covers.extend(covering(&pairs, proof.cut()).map(|cover| (author, cover)));
+            let had = log.len();
+            log.truncate(cut);
+            if log.len() < had {
+                let signature = log.last().and_then(|(_, signature)| *signature);
+                let left: Vec<Entry> = log.iter().map(|(judged, _)| judged.entry.clone()).collect();
+                let book = self.books.authors.remove(&author).unwrap();
+                let left = book.refolded(policy, &left, signature);
+                self.books.authors.extend(left.map(|book| (author, book)));
+            }
+        }
+        self.books.faults.insert(author, AuthorFault::of(proof, found));
+        self.proofs.insert(author, proof.clone());
+    }
+
+    pub(crate) fn write(&mut self, record: Record, own: NodeId, policy: &Policy) {
         match record {
             Record::Entries { author, entries, book } => {
                 let log = self.entries.entry(author).or_default();
@@ -54,6 +78,9 @@ impl Disk {
                     }
                 }
             }
+            Record::Fault { author, found, proof } => self.convict(author, found, &proof, policy),
+            Record::Cover { author, cover } => drop(self.covers.insert(author, *cover)),
+            Record::Cleared { author } => self.books.faults.get_mut(&author).unwrap().cleared = true,
             Record::Doubted => self.books.restored = true,
             Record::Recovered => self.books.restored = false,
         }

@@ -9,6 +9,7 @@
 )]
 
 mod disk;
+mod forks;
 mod own_log;
 mod stories;
 mod world;

@@ -60,7 +60,7 @@ fn submitted(world: &mut World, node: usize, number: u64) -> Answer {
 fn recorded_at(answer: &Answer) -> Option<Seq> {
     match answer {
         Answer::Recorded { recorded, .. } => Some(recorded.seq),
-        Answer::Would(_) | Answer::Inadmissible(_) | Answer::Refused(_) => None,
+        Answer::Would(_) | Answer::Inadmissible(_) | Answer::Refused(_) | Answer::Cleared(_) => None,
     }
 }
 

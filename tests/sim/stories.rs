@@ -153,7 +153,8 @@ fn a_killed_node_comes_back_with_its_balance_and_replaces_its_old_link_within_a_
         let seq = world.book(0, 1).unwrap().seq().0;
         assert!(seq >= before, "seed {seed}: {before} were acknowledged, {seq} are left");
         for node in [0, 2] {
-            let forks = world.nodes[node].events.iter().any(|event| matches!(event, Event::ForkSeen { .. }));
+            let forks =
+                world.nodes[node].events.iter().any(|event| matches!(event, Event::AuthorFault { .. }));
             assert!(!forks, "seed {seed}: nothing was signed twice");
         }
     }
@@ -178,7 +179,10 @@ fn a_repetition_with_the_same_key_gets_the_first_answer_and_records_nothing() {
         .iter()
         .map(|ticket| match &world.nodes[0].answers[ticket] {
             Answer::Recorded { recorded, .. } => recorded.seq,
-            other @ (Answer::Would(_) | Answer::Inadmissible(_) | Answer::Refused(_)) => panic!("{other:?}"),
+            other
+            @ (Answer::Would(_) | Answer::Inadmissible(_) | Answer::Refused(_) | Answer::Cleared(_)) => {
+                panic!("{other:?}")
+            }
         })
         .collect();
     assert_eq!(seqs, [Seq(1); 4]);

@@ -1,6 +1,9 @@
 //! A federation in one thread on virtual time: real cores, a simulated network and simulated disks, one seed.
 
+mod convictions;
 mod fate;
+
+pub(crate) use convictions::Forger;
 
 use std::{
     cmp::Reverse,
@@ -494,6 +497,8 @@ impl World {
                     }
                 }
                 Effect::Serve { link, author, span } => self.serve(node, link, author, span),
+                Effect::Prove { link, author } => self.prove(node, link, author),
+                Effect::Compare { link, segment } => self.compare(node, link, segment.into_inner()),
                 Effect::Admit { link } => self.admit(link),
                 Effect::Close { link, refusal } => self.close(link, refusal),
                 Effect::Verify { .. } => {}
@@ -510,6 +515,10 @@ impl World {
     }
 
     fn note_signed(&mut self, head: &Head) {
+        // Only nodes are honest here.
+        if self.nodes.iter().all(|node| node.setup.id() != head.author) {
+            return;
+        }
         let first = *self.signed.entry((head.author, head.seq)).or_insert(head.hash);
         assert_eq!(
             first, head.hash,
@@ -628,13 +637,21 @@ impl World {
         let own = self.id(node);
         let mut through = None;
         let is_back = records.iter().any(|record| matches!(record, Record::Recovered));
+        let mut cut = vec![];
         for record in records {
+            if let Record::Fault { author, .. } = &record {
+                cut.push(*author);
+            }
             if let Record::Entries { author, book, .. } = &record
                 && *author == own
             {
                 through = Some(book.seq());
             }
-            self.nodes[node].disk.write(record, own);
+            self.nodes[node].disk.write(record, own, &self.policy);
+        }
+        for author in cut {
+            let book = self.nodes[node].disk.books.authors.get(&author).cloned().map(Box::new);
+            self.handle(node, Input::Cut { author, book });
         }
         if is_back {
             self.nodes[node].doubt = None;
@@ -651,22 +668,22 @@ impl World {
             (self.nodes[node].setup.identity.clone(), self.nodes[node].setup.federation);
         let stored = self.nodes[node].disk.entries.get(&author).cloned().unwrap_or_default();
         loop {
-            let next: Vec<_> =
-                stored.iter().filter(|(judged, _)| judged.entry.seq() >= from).take(16).collect();
             let own = author == identity.node_id();
-            let is_enough = |place: &usize| next[*place].0.entry.seq() >= span.last;
-            let mut signed = (0..next.len()).filter(|place| own || next[*place].1.is_some());
-            let last_signed = signed.clone().next_back();
-            let Some(last) = signed.find(is_enough).or(last_signed) else { break };
-            let entries: Vec<Entry> = next[..=last].iter().map(|(judged, _)| judged.entry.clone()).collect();
             let segment = if own {
-                Segment::own(entries, &identity, &federation).unwrap()
+                let is_next = |entry: &&Entry| (from..=span.last).contains(&entry.seq());
+                let entries: Vec<Entry> = stored
+                    .iter()
+                    .map(|(judged, _)| &judged.entry)
+                    .filter(is_next)
+                    .take(16)
+                    .cloned()
+                    .collect();
+                (!entries.is_empty()).then(|| Segment::own(entries, &identity, &federation).unwrap())
             } else {
-                let end = entries.last().unwrap();
-                let signature = next[last].1.unwrap();
-                let head = Head { author, seq: end.seq(), hash: end.hash(), signature };
-                Segment::new(entries, head).unwrap().verify(&self.rules(federation)).unwrap()
+                let segment = self.segment_of(node, author, from, span.last);
+                segment.map(|segment| segment.verify(&self.rules(federation)).unwrap())
             };
+            let Some(segment) = segment else { break };
             self.note_signed(segment.head());
             from = segment.last().next();
             let is_done = from > span.last;

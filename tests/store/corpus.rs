@@ -39,7 +39,10 @@ fn bytes(records: &[Record]) -> u64 {
         | Record::NewestTime(_)
         | Record::Mended { .. }
         | Record::Doubted
-        | Record::Recovered => None,
+        | Record::Recovered
+        | Record::Fault { .. }
+        | Record::Cover { .. }
+        | Record::Cleared { .. } => None,
     });
     contents.sum()
 }

@@ -48,7 +48,10 @@ fn mended(author: NodeId, records: &[Record]) -> Record {
         | Record::NewestTime(_)
         | Record::Mended { .. }
         | Record::Doubted
-        | Record::Recovered => unreachable!(),
+        | Record::Recovered
+        | Record::Fault { .. }
+        | Record::Cover { .. }
+        | Record::Cleared { .. } => unreachable!(),
     });
     Record::Mended { author, entries: entries.collect(), signature: Signature([0; 64]) }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod bounds;
+mod convictions;
 mod copies;
 mod corpus;
 mod damage;
@@ -188,6 +189,7 @@ fn what_was_committed_is_what_is_loaded() {
             newest_time: Millis(START + 7),
             missing: BTreeMap::new(),
             restored: false,
+            faults: BTreeMap::new(),
         };
         assert_eq!(store.load().unwrap(), books);
     });

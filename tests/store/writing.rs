@@ -1,5 +1,7 @@
 //! The writer: what waits is committed together, within bounds, and nothing is written after a failure.
 
+use cogmesh::log::{Proof, Segment};
+
 use super::*;
 
 /// A store whose commits wait until they are let go, and are counted.
@@ -40,6 +42,15 @@ impl Store for Gate {
     }
     fn corpus(&self) -> CorpusSize {
         self.inner.corpus()
+    }
+    fn book(&self, author: NodeId) -> Result<Option<AuthorBook>, StoreError> {
+        self.inner.book(author)
+    }
+    fn proof(&self, author: NodeId) -> Result<Option<Proof>, StoreError> {
+        self.inner.proof(author)
+    }
+    fn cover(&self, author: NodeId) -> Result<Option<Segment>, StoreError> {
+        self.inner.cover(author)
     }
     fn sync(&self) -> Result<(), StoreError> {
         self.inner.sync()
@@ -107,7 +118,10 @@ fn the_queue_takes_no_more_than_its_bytes_and_gives_the_rest_back() {
         | Record::NewestTime(_)
         | Record::Mended { .. }
         | Record::Doubted
-        | Record::Recovered => unreachable!(),
+        | Record::Recovered
+        | Record::Fault { .. }
+        | Record::Cover { .. }
+        | Record::Cleared { .. } => unreachable!(),
     };
     long(0);
     let group = vec![long(1)];

@@ -8,7 +8,7 @@ use super::{
     super::StoreOptions,
     books, corpus,
     faults::Fault,
-    rows::{Columns, signed},
+    rows::{Columns, signed, unsigned},
     seal,
     walk::{Checked, Folding, Log, Step, Walk, rows},
     writing,
@@ -16,8 +16,10 @@ use super::{
 use crate::{
     ledger::types::{Millis, Seq},
     log::{
-        Entry, FaultKind, Hash, Head, NodeId, Proof, SEGMENT_ENTRIES_MAX, Segment, Signature,
+        FaultKind, Hash, NodeId, Proof, SEGMENT_ENTRIES_MAX, Segment,
         books::{AuthorBook, AuthorFault},
+        fault::{cover_bytes, parse_cover},
+        stored::covering,
     },
 };
 
@@ -64,54 +66,55 @@ pub(super) fn proof(
     Ok(parsed.filter(|proof| proof.author() == author))
 }
 
+/// What covers the last entries of a convicted author's log; `None` where a signed head among them does, or it is damaged.
+pub(super) fn stored_cover(
+    connection: &Connection,
+    options: &StoreOptions,
+    author: NodeId,
+) -> Result<Option<Segment>, Fault> {
+    let mut select = connection.prepare_cached("SELECT cover FROM proofs WHERE id = ?1")?;
+    let stored: Option<Option<Vec<u8>>> =
+        select.query_row([author.as_bytes()], |row| row.get(0)).optional()?;
+    let parsed = stored.flatten().and_then(|bytes| parse_cover(&bytes, &options.federation).ok());
+    Ok(parsed.filter(|cover| cover.author() == author))
+}
+
 /// See [`crate::log::books::Record::Fault`].
 pub(super) fn convict(
     transaction: &Transaction<'_>,
     options: &StoreOptions,
     (author, found): (NodeId, Millis),
-    told: &Proof,
+    proof: &Proof,
 ) -> Result<(), Fault> {
-    let mut kept = told.clone();
+    // What covered the log before it was cut once more still does.
+    let mut covers = stored_cover(transaction, options, author)?;
     if let Some(number) = books::number(transaction, author)? {
-        // Our own entries through a signed head beyond the cut cover the last ones before it.
-        let before = proof(transaction, options, author)?.map(|proof| proof.cover().clone());
-        let cover = covering(transaction, options, (author, number), told.cut())?.or(before);
-        kept = cover.and_then(|cover| told.covered_by(&cover)).unwrap_or(kept);
-        cut(transaction, options, (author, number), told.cut())?;
+        covers = covering_of(transaction, options, (author, number), proof.cut())?.or(covers);
+        cut(transaction, options, (author, number), proof.cut())?;
     }
-    put(transaction, author, &AuthorFault::of(&kept, found), Some(&kept))
+    put_fault(transaction, author, &AuthorFault::of(proof, found))?;
+    let mut put =
+        transaction.prepare_cached("INSERT OR REPLACE INTO proofs (id, proof, cover) VALUES (?1, ?2, ?3)")?;
+    put.execute(params![author.as_bytes(), proof.to_bytes(), covers.as_ref().map(cover_bytes)])?;
+    Ok(())
 }
 
 /// See [`crate::log::books::Record::Cover`].
-pub(super) fn cover(
-    transaction: &Transaction<'_>,
-    options: &StoreOptions,
-    author: NodeId,
-    cover: &Segment,
-) -> Result<(), Fault> {
-    let known = all(transaction)?.remove(&author);
-    let covered = proof(transaction, options, author)?.and_then(|proof| proof.covered_by(cover));
-    match (known, covered) {
-        (Some(fault), Some(proof)) => put(transaction, author, &fault, Some(&proof)),
-        (Some(_) | None, _) => Ok(()),
-    }
+pub(super) fn cover(transaction: &Transaction<'_>, author: NodeId, cover: &Segment) -> Result<(), Fault> {
+    let mut put = transaction.prepare_cached("UPDATE proofs SET cover = ?2 WHERE id = ?1")?;
+    put.execute(params![author.as_bytes(), cover_bytes(cover)])?;
+    Ok(())
 }
 
 /// See [`crate::log::books::Record::Cleared`].
 pub(super) fn clear(transaction: &Transaction<'_>, author: NodeId) -> Result<(), Fault> {
     match all(transaction)?.remove(&author) {
-        Some(fault) => put(transaction, author, &AuthorFault { cleared: true, ..fault }, None),
+        Some(fault) => put_fault(transaction, author, &AuthorFault { cleared: true, ..fault }),
         None => Ok(()),
     }
 }
 
-/// `proof`: `None` where the stored one stays.
-fn put(
-    transaction: &Transaction<'_>,
-    author: NodeId,
-    fault: &AuthorFault,
-    proof: Option<&Proof>,
-) -> Result<(), Fault> {
+fn put_fault(transaction: &Transaction<'_>, author: NodeId, fault: &AuthorFault) -> Result<(), Fault> {
     let mut put = transaction.prepare_cached(
         "INSERT OR REPLACE INTO faults (id, cut, kind, first, second, found_ms, cleared, seal) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, seal_of('faults', ?1, ?2, ?3, ?4, ?5, ?6, ?7))",
@@ -125,16 +128,11 @@ fn put(
         signed(fault.found.0),
         i64::from(fault.cleared),
     ])?;
-    if let Some(proof) = proof {
-        let mut put =
-            transaction.prepare_cached("INSERT OR REPLACE INTO proofs (id, proof) VALUES (?1, ?2)")?;
-        put.execute(params![author.as_bytes(), proof.to_bytes()])?;
-    }
     Ok(())
 }
 
-/// The stored entries from behind the last signed one before the cut through the first signed one at or behind it.
-fn covering(
+/// What covers the entries that a cut leaves without a signed head, as far as they are sound.
+fn covering_of(
     transaction: &Transaction<'_>,
     options: &StoreOptions,
     (author, number): (NodeId, i64),
@@ -145,19 +143,14 @@ fn covering(
         params![number, signed(cut.0)],
         |row| row.get(0),
     )?;
-    let from = signed_before.map_or(Seq::GENESIS, |seq| Seq(super::rows::unsigned(seq)).next());
-    let mut entries: Vec<Entry> = vec![];
-    for row in rows(transaction, number, from, SEGMENT_ENTRIES_MAX)? {
+    let from = signed_before.map_or(Seq::GENESIS, |seq| Seq(unsigned(seq)).next());
+    let rows = rows(transaction, number, from, SEGMENT_ENTRIES_MAX)?;
+    let sound = rows.into_iter().map_while(|row| {
         let checked = Checked::of(&options.federation, author, row);
-        let signature: Option<Signature> = checked.signature(&options.federation);
-        let Some(entry) = checked.entry.filter(|_| checked.hash_fits) else { return Ok(None) };
-        let (seq, hash) = (entry.seq(), entry.hash());
-        entries.push(entry);
-        if let Some(signature) = signature.filter(|_| seq >= cut) {
-            return Ok(Segment::new(entries, Head { author, seq, hash, signature }).ok());
-        }
-    }
-    Ok(None)
+        let signature = checked.signature(&options.federation);
+        Some((checked.entry.filter(|_| checked.hash_fits)?, signature))
+    });
+    Ok(covering(&sound.collect::<Vec<_>>(), cut))
 }
 
 /// Lets go of an author's entries from the cut on, and folds its account anew. Where an entry before the cut is damaged, the log ends

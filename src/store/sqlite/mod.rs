@@ -54,7 +54,7 @@ use crate::{
         types::{Millis, Seq},
     },
     log::{
-        NodeId, Proof,
+        NodeId, Proof, Segment,
         books::{AuthorBook, Books, KnownPeer, Record, StoredEntry},
     },
 };
@@ -326,6 +326,10 @@ impl Store for SqliteStore {
 
     fn proof(&self, author: NodeId) -> Result<Option<Proof>, StoreError> {
         self.read(|connection| convictions::proof(connection, &self.options, author))
+    }
+
+    fn cover(&self, author: NodeId) -> Result<Option<Segment>, StoreError> {
+        self.read(|connection| convictions::stored_cover(connection, &self.options, author))
     }
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -124,8 +124,8 @@ CREATE VIRTUAL TABLE words USING fts5 (
 );
 ";
 
-/// What the third schema adds: authors that were convicted, and apart from that what proves it, which may be half a megabyte and needs no seal: what it
-/// says is signed.
+/// What the third schema adds: authors that were convicted, and apart from that what proves it and covers the last
+/// entries that stay. Those may be half a megabyte, and need no seal: what they say is signed.
 const VERSION_3: &str = "
 CREATE TABLE faults (
   id BLOB PRIMARY KEY,
@@ -140,7 +140,8 @@ CREATE TABLE faults (
 CREATE TABLE proofs (
   number INTEGER PRIMARY KEY,
   id BLOB NOT NULL UNIQUE,
-  proof BLOB NOT NULL
+  proof BLOB NOT NULL,
+  cover BLOB
 ) STRICT;
 ";
 

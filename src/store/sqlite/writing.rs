@@ -64,7 +64,7 @@ pub(super) fn commit(
                 convictions::convict(&transaction, options, (*author, *found), proof)?;
             }
             Record::Cover { author, cover } => {
-                convictions::cover(&transaction, options, *author, cover)?;
+                convictions::cover(&transaction, *author, cover)?;
             }
             Record::Cleared { author } => convictions::clear(&transaction, *author)?,
         }
