@@ -33,11 +33,11 @@ fn log(author: &mut Author, entries: u32, each: u32, tag: u32) -> Vec<Record> {
 }
 
 fn entries_of(records: &[Record]) -> Vec<Entry> {
-    let entries = records.iter().flat_map(|record| match record {
-        Record::Entries { entries, .. } => entries.iter().map(|judged| judged.entry.clone()).collect(),
-        _ => vec![],
+    let entries = records.iter().map(|record| {
+        let Record::Entries { entries, .. } = record else { unreachable!() };
+        entries.iter().map(|judged| judged.entry.clone())
     });
-    entries.collect()
+    entries.flatten().collect()
 }
 
 fn segment(entries: &[Entry]) -> Segment {

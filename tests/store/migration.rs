@@ -130,7 +130,7 @@ fn a_store_of_the_first_schema_is_brought_to_this_one_with_all_that_it_holds() {
     drop(migrated);
     let raw = Connection::open(&path).unwrap();
     let version: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
     for table in ["meta", "authors", "entries", "submissions", "peers"] {
         let count = |condition: &str| -> i64 {
             let sql = format!("SELECT count(*) FROM {table} WHERE {condition}");

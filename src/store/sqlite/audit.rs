@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     super::{AuditProgress, AuditReport, StoreError},
-    books, check, convictions,
+    books, check, convictions, corpus,
     faults::Fault,
     meta, missing,
     rows::{Columns, unsigned},
@@ -148,11 +148,7 @@ impl Audit<'_> {
             Ok(())
         });
         self.part("the words of the contents", |audit| {
-            let accepted = audit.count(
-                "SELECT count(*) FROM contents JOIN entries ON entries.author = contents.author \
-                 AND entries.seq = contents.seq WHERE verdict = 'accepted'",
-            );
-            let indexed = audit.count("SELECT count(*) FROM words");
+            let (accepted, indexed) = corpus::searchable(audit.connection)?;
             if accepted != indexed {
                 let what =
                     format!("{indexed} contents can be searched, and {accepted} accepted ones are kept");

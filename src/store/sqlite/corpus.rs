@@ -92,6 +92,16 @@ pub(super) fn remove(
     Ok(Some(Change { thoughts: -i64::from(accepted), bytes: bytes.saturating_neg() }))
 }
 
+/// How many accepted contents are kept, and how many can be searched: the same, where the index is whole.
+pub(super) fn searchable(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    connection.query_row(
+        "SELECT (SELECT count(*) FROM contents JOIN entries ON entries.author = contents.author \
+         AND entries.seq = contents.seq WHERE verdict = 'accepted'), (SELECT count(*) FROM words)",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
 /// Makes the full-text index and the totals again, from the contents that are kept: after a migration, or where they were damaged.
 pub(super) fn index_all(transaction: &Transaction<'_>) -> rusqlite::Result<CorpusSize> {
     transaction.execute("INSERT INTO words (words) VALUES ('delete-all')", [])?;

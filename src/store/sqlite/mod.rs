@@ -181,6 +181,23 @@ impl SqliteStore {
         listed.map_err(|fault| fault.about(&self.path))
     }
 
+    /// Makes the full-text index anew where it lacks a content: its pages have no seals, and may be sound and incomplete.
+    fn mend_index(&self) -> Result<(), Fault> {
+        let is_whole = self.try_read(|connection| {
+            let (kept, indexed) = corpus::searchable(connection)?;
+            Ok(kept == indexed)
+        });
+        if is_whole? {
+            return Ok(());
+        }
+        tracing::warn!("not every content can be searched; the index is made anew");
+        self.mend(|writer| {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            corpus::index_all(&transaction)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
     /// Runs a read on a connection of its own: a short one, because a long one keeps the write-ahead log from shrinking.
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
         self.try_read(read).map_err(|fault| fault.about(&self.path))
@@ -286,6 +303,7 @@ impl Store for SqliteStore {
                 tracing::warn!(?faults, "the store's file contradicts itself");
                 self.mend_all().map_err(|fault| fault.about(&self.path))?;
             }
+            self.mend_index().map_err(|fault| fault.about(&self.path))?;
         }
         Ok(looked.scrubbed)
     }
