@@ -81,7 +81,7 @@ pub struct Federation {
 }
 
 /// A node that this one is linked with (`verified`) or has only heard of (then `reason` says why it is not linked).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Peer {
     /// Its id, where known.
     pub id: Option<String>,
@@ -115,6 +115,18 @@ pub struct Peer {
     pub sources: Vec<String>,
     /// Why it is not linked.
     pub reason: Option<String>,
+    /// How things stand in one word: `linked`, or the code of the reason.
+    #[serde(default)]
+    pub state: String,
+    /// What a person can do about it.
+    #[serde(default)]
+    pub remedy: Option<String>,
+    /// Seconds until it is tried again at the earliest, or is taken in again.
+    #[serde(default)]
+    pub retry_s: Option<u64>,
+    /// Everywhere that it may be reached.
+    #[serde(default)]
+    pub addresses: Vec<String>,
     /// How far its logs go, as it said itself, against this node's; absent where it is not linked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,

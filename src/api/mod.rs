@@ -10,6 +10,7 @@ pub mod json;
 mod routes;
 pub mod socket;
 pub mod submit;
+mod unlinked;
 pub mod views;
 
 use std::{fs, path::PathBuf, time::Duration};

@@ -7,7 +7,7 @@ use std::{
 
 use data_encoding::HEXLOWER;
 
-use super::{error::Fault, json};
+use super::{error::Fault, json, unlinked};
 use crate::{
     ledger::{policy::Policy, types::Millis},
     log::{NodeId, books::AuthorFault},
@@ -133,10 +133,14 @@ fn peer(handle: &Handle, peer: &PeerView) -> json::Peer {
         sources: peer.sources.iter().copied().map(Source::name).map(str::to_owned).collect(),
         reason: None,
         step: peer.step.as_ref().map(step),
+        state: String::new(),
+        remedy: None,
+        retry_s: None,
+        addresses: peer.addresses.iter().map(ToString::to_string).collect(),
     };
     match &peer.state {
         PeerState::Verified(linked) => verified(handle, linked, heard_of),
-        PeerState::Seen(reason) => json::Peer { reason: Some(reason.clone()), ..heard_of },
+        PeerState::Seen(why) => unlinked::explained(peer, why, heard_of),
     }
 }
 
@@ -146,6 +150,7 @@ fn verified(handle: &Handle, linked: &VerifiedPeer, heard_of: json::Peer) -> jso
     json::Peer {
         address: Some(linked.address.to_string()),
         verified: true,
+        state: "linked".to_owned(),
         method: Some(linked.method.name().to_owned()),
         rtt_us,
         connected_s: Some(linked.connected.0 / 1_000),

@@ -104,6 +104,7 @@ fn line(event: &Event) {
         Event::SegmentRefused { from, why } => {
             tracing::info!(from = %from.short(), why = %escaped(&why.to_string()), "entries refused");
         }
+        Event::RecordsRefused { from } => records_refused(from),
         Event::ClockSkew { author, ahead } => clock_skew(author, *ahead),
         Event::OwnClockSkew { ahead } => own_clock_skew(*ahead),
         Event::Divergence { author, peer, seq, ours, theirs } => {
@@ -193,6 +194,10 @@ fn dial_failed(id: Option<&NodeId>, addresses: &[Address], why: &str) {
     let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
     let addresses = escaped(&addresses.join(", "));
     tracing::debug!(id = %who(id), %addresses, why = %escaped(why), "dialling led nowhere");
+}
+
+fn records_refused(from: &NodeId) {
+    tracing::info!(from = %from.short(), "a peer record refused that its node did not sign");
 }
 
 fn clock_skew(author: &NodeId, ahead: Millis) {

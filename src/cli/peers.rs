@@ -27,11 +27,7 @@ pub fn text(peers: &[Peer]) -> String {
     let (linked, heard_of): (Vec<&Peer>, Vec<&Peer>) = peers.iter().partition(|peer| peer.verified);
     let mut text = if linked.is_empty() { "no peer is linked\n".to_owned() } else { links(&linked) };
     for peer in heard_of {
-        text.push_str(&format!(
-            "not linked: {} {}\n",
-            who(peer),
-            escaped(peer.reason.as_deref().unwrap_or(""))
-        ));
+        text.push_str(&format!("not linked: {} {}\n", who(peer), why(peer)));
     }
     text
 }
@@ -77,6 +73,14 @@ fn row(peer: &Peer) -> [String; 9] {
     ]
 }
 
+/// Why it is not linked, when it is tried again, and what to do.
+fn why(peer: &Peer) -> String {
+    let reason = escaped(peer.reason.as_deref().unwrap_or_default());
+    let again = peer.retry_s.map(|seconds| format!("; again in {}", duration(seconds))).unwrap_or_default();
+    let remedy = peer.remedy.as_deref().map(|remedy| format!("\n  {}", escaped(remedy))).unwrap_or_default();
+    format!("{reason}{again}{remedy}")
+}
+
 fn who(peer: &Peer) -> String {
     let id = peer.id.as_deref().map(|id| format!(" ({})", short(id))).unwrap_or_default();
     let address =
@@ -108,6 +112,10 @@ mod tests {
             sources: vec!["mdns".to_owned()],
             reason: Some(reason.to_owned()),
             step: None,
+            state: "no_answer".to_owned(),
+            remedy: Some("check that it runs".to_owned()),
+            retry_s: Some(7),
+            addresses: vec!["192.0.2.7:8888".to_owned()],
         }
     }
 
@@ -116,7 +124,8 @@ mod tests {
         let text = text(&[heard_of("th\u{1b}[31mor", "it does not\nanswer")]);
         assert_eq!(
             text,
-            "no peer is linked\nnot linked: th\\u{1b}[31mor (aoqqpp7t) at 192.0.2.7:8888: it does not\\nanswer\n"
+            "no peer is linked\nnot linked: th\\u{1b}[31mor (aoqqpp7t) at 192.0.2.7:8888: it does not\\nanswer; again in 7 s\n  check \
+             that it runs\n"
         );
     }
 

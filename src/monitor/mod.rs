@@ -119,6 +119,7 @@ pub fn counter_of(event: &Event) -> String {
         Event::DialFailed { .. } => "dials_failed".to_owned(),
         Event::Seen { source, .. } => format!("seen_{}", source.name()),
         Event::SegmentRefused { .. } => "segments_refused".to_owned(),
+        Event::RecordsRefused { .. } => "records_refused".to_owned(),
         Event::ClockSkew { .. } => "clock_skew".to_owned(),
         Event::OwnClockSkew { .. } => "clock_skew_own".to_owned(),
         Event::Divergence { .. } => "divergence".to_owned(),
@@ -188,6 +189,7 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         | Event::DialFailed { .. }
         | Event::Seen { .. }
         | Event::SegmentRefused { .. }
+        | Event::RecordsRefused { .. }
         | Event::PeerBehind { .. }
         | Event::Wanted { .. }
         | Event::Serving { .. }
@@ -228,6 +230,7 @@ const fn ended_by(event: &Event) -> Option<&'static str> {
         | Event::DialFailed { .. }
         | Event::Seen { .. }
         | Event::SegmentRefused { .. }
+        | Event::RecordsRefused { .. }
         | Event::ClockSkew { .. }
         | Event::OwnClockSkew { .. }
         | Event::Divergence { .. }

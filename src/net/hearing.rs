@@ -70,7 +70,8 @@ async fn read_control(shared: &Shared, link: &Link, frames: &mut Frames) -> Resu
             | ControlFrame::Pong { .. }
             | ControlFrame::Rival { .. }
             | ControlFrame::Alive(_)
-            | ControlFrame::Clone(_) => None,
+            | ControlFrame::Clone(_)
+            | ControlFrame::Records(_) => None,
         };
         let last = refusal.is_some();
         if let Some(refusal) = refusal

@@ -84,6 +84,11 @@ pub enum Event {
         /// Why.
         why: SegmentRefusal,
     },
+    /// A peer record was passed along that its node did not sign.
+    RecordsRefused {
+        /// By whom.
+        from: NodeId,
+    },
     /// An author's entries lie too far ahead of this node's clock, and are held.
     ClockSkew {
         /// Whose.

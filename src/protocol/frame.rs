@@ -13,6 +13,9 @@ pub const PROTOCOL_VERSION: u16 = 1;
 /// Most heads in one frame: 1,024 of 176 bytes are 176 KiB, below the frame limit.
 pub const HEADS_PER_FRAME_MAX: usize = 1_024;
 
+/// Most peer records in one frame: 64 of at most 306 bytes are 19 KiB.
+pub const RECORDS_PER_FRAME_MAX: usize = 64;
+
 /// Longest policy that a Hello may carry, in bytes; ours has fewer than half of them.
 pub const POLICY_BYTES_MAX: usize = 512;
 
@@ -100,6 +103,15 @@ pub struct Hello {
     pub clock: Millis,
 }
 
+/// A peer record with the signature of the node that made it, so that anybody may pass it along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedRecord {
+    /// What the node says of itself.
+    pub record: NodeRecord,
+    /// Its signature over that.
+    pub signature: Signature,
+}
+
 /// What travels on the control stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlFrame {
@@ -132,6 +144,9 @@ pub enum ControlFrame {
     Alive(Alive),
     /// What another process with your key answered: your key is live in two places.
     Clone(Alive),
+    /// Where other nodes say that they can be reached; at most [`RECORDS_PER_FRAME_MAX`]. Also sent to a dialler that is about
+    /// to be refused because there is no room for it, so that it learns of others.
+    Records(Vec<SignedRecord>),
 }
 
 /// A head together with what its author's account holds after it, as the sender computed it.

@@ -4,7 +4,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use super::{
-    frame::{Hello, Instance, PROTOCOL_VERSION},
+    frame::{Hello, Instance, PROTOCOL_VERSION, SignedRecord},
     input::Now,
     refusal::{Refusal, RefusalCode},
 };
@@ -51,12 +51,12 @@ impl Setup {
     /// Introduces this node over the connection with that TLS exporter.
     #[must_use]
     pub fn hello(&self, now: Now, exporter: &[u8; 32]) -> Hello {
-        let record = self.record(now);
+        let SignedRecord { record, signature: record_signature } = self.signed_record(now);
         Hello {
             version: PROTOCOL_VERSION,
             federation: self.federation,
             policy: self.policy.to_bytes(),
-            record_signature: record.sign(&self.identity),
+            record_signature,
             record,
             claim_signature: self.claim.sign(&self.identity, exporter),
             claim: self.claim.clone(),
@@ -66,8 +66,11 @@ impl Setup {
         }
     }
 
-    fn record(&self, now: Now) -> NodeRecord {
-        NodeRecord::of_first(self.id(), self.name.clone(), self.addresses.clone(), now.wall)
+    /// This node's own record as it is now.
+    #[must_use]
+    pub fn signed_record(&self, now: Now) -> SignedRecord {
+        let record = NodeRecord::of_first(self.id(), self.name.clone(), self.addresses.clone(), now.wall);
+        SignedRecord { signature: record.sign(&self.identity), record }
     }
 
     /// Checks the introduction of the node whose key TLS has proved, the cheapest first.

@@ -68,6 +68,8 @@ pub enum Source {
     Seed,
     /// Connected in an earlier run.
     Remembered,
+    /// Its own signed record, passed along by a peer.
+    Record,
 }
 
 impl Source {
@@ -78,6 +80,7 @@ impl Source {
             Self::Mdns => "mdns",
             Self::Seed => "peer_option",
             Self::Remembered => "remembered",
+            Self::Record => "peer_record",
         }
     }
 }

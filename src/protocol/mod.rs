@@ -26,8 +26,10 @@
 //! `wire.rs` turns [`frame`]s into bytes and back. No file but this one contains `impl Federation`: sub-machines return
 //! what concerns another one, and `handle` passes it on.
 
+pub mod address_book;
 pub mod admission;
 pub mod authors;
+pub mod chance;
 pub mod dialling;
 pub mod event;
 pub mod faults;
@@ -36,6 +38,7 @@ pub mod guard;
 pub mod hello;
 pub mod input;
 pub mod mending;
+pub mod overlay;
 pub mod own;
 pub mod peers;
 pub mod recovery;
@@ -51,16 +54,21 @@ use std::sync::Arc;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use self::{
+    address_book::{AddressBook, Told as Heard},
     admission::{Admission, admit},
     authors::Authors,
     dialling::Dialling,
     event::{Event, SegmentRefusal},
     faults::{Faults, Found, Reported},
-    frame::{BalanceFrame, ControlFrame, FaultReport, HEADS_PER_FRAME_MAX, HeadReport, StreamKind},
+    frame::{
+        BalanceFrame, ControlFrame, FaultReport, HEADS_PER_FRAME_MAX, HeadReport, RECORDS_PER_FRAME_MAX,
+        SignedRecord, StreamKind,
+    },
     guard::Guard,
     hello::Setup,
     input::{Answer, Attempt, DiskLow, Effect, Ended, Input, LinkId, Now, Ticket},
     mending::Mending,
+    overlay::{Overlay, Room, Scene},
     own::{Halt, Own, OwnHeard},
     peers::{Arrival, Change, Context, Peers, Side},
     recovery::Standing,
@@ -68,7 +76,7 @@ use self::{
     relay::Relay,
     step::Steps,
     sync::{Finding, Sync, Told},
-    view::{AuthorView, PeerState, PeerView, View},
+    view::{AuthorView, PeerState, PeerView, Unlinked, View},
 };
 use crate::{
     ledger::types::{Millis, Seq},
@@ -97,6 +105,8 @@ pub struct Federation {
     steps: Steps,
     peers: Peers,
     dialling: Dialling,
+    overlay: Overlay,
+    records: AddressBook,
     guard: Guard,
     rng: ChaCha8Rng,
     time_mark_at: Millis,
@@ -141,6 +151,8 @@ impl Federation {
             steps: Steps::default(),
             peers: Peers::default(),
             dialling: Dialling::default(),
+            overlay: Overlay::default(),
+            records: AddressBook::default(),
             guard: Guard::default(),
             rng: ChaCha8Rng::from_seed(seed),
             time_mark_at: now.mono,
@@ -167,12 +179,13 @@ impl Federation {
                     self.dialling.connected(attempt, node);
                 }
                 let cut = self.authors.cut(node);
-                let context = Context { setup: &self.setup, guard: &self.guard, now };
+                let context = Context { setup: &self.setup, guard: &self.guard, now, room: &Room::Free };
                 let side = if attempt.is_some() { Side::Dialler } else { Side::Acceptor };
                 self.peers.connected(context, link, Arrival { node, address, exporter, side }, out);
                 if let Some(cut) = cut {
                     self.expel(now, node, &Refusal::about(RefusalCode::Forked, format!("entry {cut}")), out);
                 }
+                self.dial(now, out);
             }
             Input::DialFailed { attempt, why } => self.dial_failed(now, attempt, why, out),
             Input::Control { link, frame } => self.control(now, link, frame, out),
@@ -225,7 +238,9 @@ impl Federation {
             self.faults.wake_at(),
             self.own.wake_at(),
             self.peers.wake_at(),
-            self.dialling.wake_at(&self.setup, &self.peers),
+            self.dialling.wake_at(),
+            self.overlay.wake_at(),
+            self.records.wake_at(),
             Some(self.time_mark_at),
         ]
         .into_iter()
@@ -249,13 +264,20 @@ impl Federation {
             let step = self.steps.view(peer.link, &self.authors);
             PeerView { id: Some(id), name: shown, addresses, sources, state: PeerState::Verified(peer), step }
         });
-        let seen = self.dialling.unlinked(&self.peers).map(|place| PeerView {
-            id: place.id,
-            name: place.name.unwrap_or_default().to_owned(),
-            addresses: place.addresses.to_vec(),
-            sources: place.sources,
-            state: PeerState::Seen(place.why),
-            step: None,
+        let lacking = self.overlay.lacking(self.scene(now));
+        let seen = self.dialling.unlinked(now, &self.peers, lacking).map(|place| {
+            let refused = place.id.and_then(|id| self.guard.refused_for(now.mono, id));
+            PeerView {
+                id: place.id,
+                name: place.name.unwrap_or_default().to_owned(),
+                addresses: place.addresses,
+                sources: place.sources,
+                state: PeerState::Seen(match refused {
+                    Some(left) => Unlinked::BackingOff { left },
+                    None => place.why,
+                }),
+                step: None,
+            }
         });
         let authors = self.authors.iter().map(|(id, author)| {
             let view = AuthorView {
@@ -296,9 +318,63 @@ impl Federation {
     }
 
     fn control(&mut self, now: Now, link: LinkId, frame: ControlFrame, out: &mut Vec<Effect>) {
-        let context = Context { setup: &self.setup, guard: &self.guard, now };
+        let room = self.room(now, link, &frame);
+        let context = Context { setup: &self.setup, guard: &self.guard, now, room: &room };
         let changes = self.peers.control(context, link, frame, out);
+        let swapped =
+            |change: &Change| matches!(change, Change::Gone { node, .. } if room == Room::InPlaceOf(*node));
+        if changes.iter().any(swapped) {
+            self.overlay.swapped(now);
+        }
+        if changes.is_empty() {
+            return;
+        }
         self.changed(now, changes, out);
+        self.dial(now, out);
+    }
+
+    /// Whether there is room for the node that introduces itself with that frame, if it is one that does.
+    fn room(&mut self, now: Now, link: LinkId, frame: &ControlFrame) -> Room {
+        let introduces = matches!(frame, ControlFrame::Hello(_) | ControlFrame::Admitted(_));
+        let Some((node, side)) = self.peers.arrival_of(link).filter(|_| introduces) else {
+            return Room::Free;
+        };
+        let Self { setup, peers, dialling, overlay, rng, .. } = self;
+        let room = overlay.room(Scene { setup, now, peers, dialling }, node, side, rng);
+        match room {
+            Room::Full(_) => Room::Full(self.records.sample(now, node, RECORDS_PER_FRAME_MAX, &mut self.rng)),
+            free @ (Room::Free | Room::InPlaceOf(_)) => free,
+        }
+    }
+
+    /// Records were told, and some of them kept.
+    fn heard_of_nodes(&mut self, now: Now, heard: Heard, out: &mut Vec<Effect>) {
+        for hint in heard.hints {
+            self.dialling.hint(&self.setup, now, hint, out);
+        }
+        for node in heard.forgotten {
+            self.dialling.forget_record(node);
+        }
+    }
+
+    fn met(&mut self, now: Now, record: SignedRecord, out: &mut Vec<Effect>) {
+        let heard = self.records.met(&self.setup, now, record, &mut self.rng);
+        self.heard_of_nodes(now, heard, out);
+    }
+
+    fn told_records(&mut self, now: Now, via: NodeId, records: Vec<SignedRecord>, out: &mut Vec<Effect>) {
+        let mut heard = self.records.told(&self.setup, now, via, records, &mut self.rng);
+        let fault = heard.fault.take();
+        self.heard_of_nodes(now, heard, out);
+        if fault.is_none() {
+            return;
+        }
+        out.push(Effect::Event(Event::RecordsRefused { from: via }));
+        if self.guard.strike(now.mono, via) {
+            let refusal = Refusal::about(RefusalCode::BackingOff, "a peer record that its node did not sign");
+            let changes = self.peers.expel(via, &refusal, out);
+            self.changed(now, changes, out);
+        }
     }
 
     fn balance(&mut self, now: Now, link: LinkId, frame: BalanceFrame, out: &mut Vec<Effect>) {
@@ -623,10 +699,11 @@ impl Federation {
 
     fn dial_failed(&mut self, now: Now, attempt: Attempt, why: String, out: &mut Vec<Effect>) {
         self.dialling.failed(now, attempt, why, &mut self.rng, out);
+        self.dial(now, out);
     }
 
     fn disconnected(&mut self, now: Now, link: LinkId, why: Ended, out: &mut Vec<Effect>) {
-        let context = Context { setup: &self.setup, guard: &self.guard, now };
+        let context = Context { setup: &self.setup, guard: &self.guard, now, room: &Room::Free };
         let (changes, lost) = self.peers.disconnected(context, link, why, out);
         if let Some(lost) = lost {
             self.dialling.lost(now, &lost, &mut self.rng);
@@ -636,25 +713,61 @@ impl Federation {
             }
         }
         self.changed(now, changes, out);
+        self.dial(now, out);
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let context = Context { setup: &self.setup, guard: &self.guard, now };
+        let context = Context { setup: &self.setup, guard: &self.guard, now, room: &Room::Free };
         let changes = self.peers.tick(context, out);
         self.changed(now, changes, out);
         self.sync.tick(now.mono, &mut self.authors, self.own.head(), out);
         self.mending.tick(now.mono, out);
         self.faults.tick(now.mono, &self.authors, out);
         self.try_to_open(now, out);
-        self.dial(now, out);
+        let links = self.peers.counting();
+        self.records.tick(&self.setup, now, &links, &mut self.rng, out);
+        self.exchange(now, out);
+        self.dial_if_due(now, out);
         if self.time_mark_at <= now.mono {
             self.time_mark_at = now.mono.plus(TIME_MARK_EVERY);
             out.push(Effect::Store(vec![Record::NewestTime(now.wall)]));
         }
     }
 
+    const fn scene(&self, now: Now) -> Scene<'_> {
+        Scene { setup: &self.setup, now, peers: &self.peers, dialling: &self.dialling }
+    }
+
+    /// Looks at all places; only needed where one of them or the links changed.
     fn dial(&mut self, now: Now, out: &mut Vec<Effect>) {
-        self.dialling.dial(&self.setup, now, &self.peers, &mut self.rng, out);
+        let Self { setup, peers, dialling, overlay, rng, .. } = self;
+        overlay.settle(Scene { setup, now, peers, dialling }, rng);
+        let lacking = self.overlay.lacking(self.scene(now));
+        self.dialling.dial(now, &self.peers, lacking, &mut self.rng, out);
+    }
+
+    fn dial_if_due(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.dialling.wake_at().is_some_and(|at| at <= now.mono) {
+            self.dial(now, out);
+        }
+    }
+
+    fn exchange(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let Self { setup, peers, dialling, overlay, rng, .. } = self;
+        let exchange = overlay.exchange(Scene { setup, now, peers, dialling }, rng);
+        if let Some(node) = exchange.give_up {
+            self.give_up(now, node, out);
+        }
+        if exchange.extra > 0 {
+            let lacking = self.overlay.lacking(self.scene(now));
+            let lacking = lacking.max(exchange.extra);
+            self.dialling.dial(now, &self.peers, lacking, &mut self.rng, out);
+        }
+    }
+
+    fn give_up(&mut self, now: Now, node: NodeId, out: &mut Vec<Effect>) {
+        let changes = self.peers.give_up(node, out);
+        self.changed(now, changes, out);
     }
 
     fn changed(&mut self, now: Now, changes: Vec<Change>, out: &mut Vec<Effect>) {
@@ -669,19 +782,29 @@ impl Federation {
                     self.own.unlinked(node);
                 }
                 Change::CloneOfUs => self.clone_of_us(out),
-                Change::Established { link, node, known } => {
+                Change::TurnedAway { record } => self.met(now, record, out),
+                Change::Records { via, records } => self.told_records(now, via, records, out),
+                Change::Established { link, node, known, record, side } => {
                     if self.own.may_remember(node) {
                         out.push(Effect::Store(vec![Record::Peer { id: node, peer: known }]));
                     }
                     if let Some(address) = self.peers.address_of(link) {
                         self.dialling.established(node, address);
                     }
+                    self.met(now, record, out);
+                    self.records.established(now, link, node, &mut self.rng, out);
                     self.own.linked(now.mono, node);
                     self.relay.established(link, node, out);
                     self.steps.established(link, &self.authors);
                     self.faults.established(link, node, &mut self.authors, out);
                     self.sync.established(link, node, &mut self.authors, self.own.head(), out);
                     self.mending.established(now.mono, link, out);
+                    if side == Side::Dialler {
+                        let Self { setup, peers, dialling, overlay, rng, .. } = &mut *self;
+                        let scene = Scene { setup, now, peers, dialling };
+                        let surplus = overlay.surplus(scene, node, rng);
+                        surplus.into_iter().for_each(|surplus| self.give_up(now, surplus, out));
+                    }
                 }
             }
         }

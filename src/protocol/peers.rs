@@ -5,14 +5,18 @@
 
 mod joining;
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+};
 
 use super::{
     event::Event,
-    frame::{ControlFrame, Hello, Instance},
+    frame::{ControlFrame, Hello, Instance, SignedRecord},
     guard::Guard,
     hello::Setup,
     input::{Effect, Ended, LinkId, Now},
+    overlay::Room,
     refusal::{Refusal, RefusalCode},
     view::{Method, VerifiedPeer},
 };
@@ -28,12 +32,31 @@ const PING_EVERY: Millis = Millis(5_000);
 /// Links to one node before it is admitted: a second is what two diallers need, more are somebody's game.
 const PENDING_PER_NODE_MAX: usize = 4;
 
+/// How often one node is taken in within [`ADMISSIONS_WINDOW`]: each time it is told all heads. A node that is restarted as fast as
+/// a person can stays below it.
+const ADMISSIONS_MAX: usize = 20;
+/// The window in which they count.
+const ADMISSIONS_WINDOW: Millis = Millis(60_000);
+
 /// Every link, and which of them counts.
 #[derive(Debug, Default)]
 pub struct Peers {
     links: BTreeMap<LinkId, Link>,
     admitted: BTreeMap<NodeId, LinkId>,
+    /// When nodes were taken in, within [`ADMISSIONS_WINDOW`].
+    admissions: BTreeMap<NodeId, VecDeque<Millis>>,
     ping_number: u64,
+}
+
+/// A link that counts, for whoever weighs them.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// To whom.
+    pub node: NodeId,
+    /// Since when it counts.
+    pub since: Millis,
+    /// Which side we are.
+    pub side: Side,
 }
 
 #[derive(Debug)]
@@ -41,6 +64,8 @@ struct Link {
     arrival: Arrival,
     since: Millis,
     stage: Stage,
+    /// It made room for another one.
+    is_given_up: bool,
 }
 
 /// A connection as it came up.
@@ -100,6 +125,22 @@ pub enum Change {
         node: NodeId,
         /// What to remember of it.
         known: KnownPeer,
+        /// Its record, checked.
+        record: SignedRecord,
+        /// Which side we are.
+        side: Side,
+    },
+    /// A node introduced itself well, and there was no room for it.
+    TurnedAway {
+        /// Its record, checked.
+        record: SignedRecord,
+    },
+    /// Records were passed along, by a peer or a node that has no room for us; not checked.
+    Records {
+        /// By whom.
+        via: NodeId,
+        /// What.
+        records: Vec<SignedRecord>,
     },
     /// A link counts no longer.
     Gone {
@@ -121,6 +162,8 @@ pub struct Context<'a> {
     pub guard: &'a Guard,
     /// When.
     pub now: Now,
+    /// Whether one more node may be linked.
+    pub room: &'a Room,
 }
 
 impl Peers {
@@ -133,12 +176,16 @@ impl Peers {
             Side::Acceptor => Stage::Greeting,
         };
         let pending = self.links.values().filter(|known| known.arrival.node == node).count();
-        self.links.insert(link, Link { arrival, since: now.mono, stage });
+        self.links.insert(link, Link { arrival, since: now.mono, stage, is_given_up: false });
         let refusal = match context.guard.refused_for(now.mono, node) {
             Some(left) => {
                 Some(Refusal::about(RefusalCode::BackingOff, format!("for {} s yet", left.0.div_ceil(1_000))))
             }
             None if pending >= PENDING_PER_NODE_MAX => Some(Refusal::plain(RefusalCode::Duplicate)),
+            None if self.admissions_of(now.mono, node) >= ADMISSIONS_MAX => {
+                let about = format!("{ADMISSIONS_MAX} connections within a minute");
+                Some(Refusal::about(RefusalCode::BackingOff, about))
+            }
             None => None,
         };
         if let Some(refusal) = refusal {
@@ -190,7 +237,14 @@ impl Peers {
                 changes
             }
             // The accepting side counts us in already.
-            (Stage::Doubted { .. } | Stage::Cloned { .. }, ControlFrame::Ping { .. }) => vec![],
+            (
+                Stage::Doubted { .. } | Stage::Cloned { .. },
+                ControlFrame::Ping { .. } | ControlFrame::Records(_),
+            ) => vec![],
+            // By a peer, or by a node that is about to turn us away.
+            (Stage::Admitted(_) | Stage::Asking, ControlFrame::Records(records)) => {
+                vec![Change::Records { via: state.arrival.node, records }]
+            }
             (Stage::Admitted(_) | Stage::Cloned { .. }, ControlFrame::Alive(alive)) => {
                 self.is_alive(context, link, &alive, out);
                 vec![]
@@ -207,7 +261,8 @@ impl Peers {
                 | ControlFrame::Pong { .. }
                 | ControlFrame::Rival { .. }
                 | ControlFrame::Alive(_)
-                | ControlFrame::Clone(_),
+                | ControlFrame::Clone(_)
+                | ControlFrame::Records(_),
             ) => {
                 self.refuse(link, Refusal::about(RefusalCode::Malformed, "frame out of turn"), out);
                 vec![]
@@ -251,9 +306,15 @@ impl Peers {
         }
         if counted {
             out.push(Effect::Event(Event::PeerLost { id: state.arrival.node, why: why.clone() }));
-            out.push(Effect::Verify { node: state.arrival.node });
+            // Who makes room for another lives, and discovery need not ask.
+            let makes_room =
+                matches!(&why, Ended::Refused(refusal) if refusal.code == RefusalCode::TooManyPeers);
+            if !makes_room {
+                out.push(Effect::Verify { node: state.arrival.node });
+            }
         }
-        let lost = Lost { node: state.arrival.node, counted, replaced, why };
+        let given_up = state.is_given_up;
+        let lost = Lost { node: state.arrival.node, counted, replaced, given_up, why };
         (changes, Some(lost))
     }
 
@@ -266,6 +327,14 @@ impl Peers {
         }
         let gone = self.admitted.remove(&node);
         gone.into_iter().map(|link| Change::Gone { link, node }).collect()
+    }
+
+    /// Gives the link to a node up, so that there is room for another one. Returns what it changed.
+    pub fn give_up(&mut self, node: NodeId, out: &mut Vec<Effect>) -> Vec<Change> {
+        if let Some(state) = self.admitted.get(&node).and_then(|link| self.links.get_mut(link)) {
+            state.is_given_up = true;
+        }
+        self.expel(node, &Refusal::plain(RefusalCode::TooManyPeers), out)
     }
 
     /// The node behind a link that counts.
@@ -281,10 +350,60 @@ impl Peers {
         self.links.get(&link).map(|state| state.arrival.address)
     }
 
-    /// Whether there is a link to that node, admitted or on its way.
+    /// Every node to which there is a link, admitted or on its way.
     #[must_use]
-    pub fn is_linked(&self, node: NodeId) -> bool {
-        self.links.values().any(|link| link.arrival.node == node && !matches!(link.stage, Stage::Closing))
+    pub fn linked(&self) -> BTreeSet<NodeId> {
+        let live = self.links.values().filter(|link| !matches!(link.stage, Stage::Closing));
+        live.map(|link| link.arrival.node).collect()
+    }
+
+    /// How many links that we dialled wait for admission.
+    #[must_use]
+    pub fn asking(&self) -> usize {
+        self.links.values().filter(|link| matches!(link.stage, Stage::Asking)).count()
+    }
+
+    /// The node behind a link, whether it counts or not, and which side of it we are.
+    #[must_use]
+    pub fn arrival_of(&self, link: LinkId) -> Option<(NodeId, Side)> {
+        self.links.get(&link).map(|state| (state.arrival.node, state.arrival.side))
+    }
+
+    /// Whether a link to that node counts.
+    #[must_use]
+    pub fn is_admitted(&self, node: NodeId) -> bool {
+        self.admitted.contains_key(&node)
+    }
+
+    /// Every link that counts, to be weighed.
+    pub fn standing(&self) -> impl Iterator<Item = Standing> {
+        self.admitted.iter().filter_map(|(node, link)| {
+            let state = self.links.get(link)?;
+            let Stage::Admitted(admitted) = &state.stage else { return None };
+            Some(Standing { node: *node, since: admitted.since, side: state.arrival.side })
+        })
+    }
+
+    /// Every link that counts, with its node.
+    #[must_use]
+    pub fn counting(&self) -> Vec<(LinkId, NodeId)> {
+        self.admitted.iter().map(|(node, link)| (*link, *node)).collect()
+    }
+
+    fn admissions_of(&self, mono: Millis, node: NodeId) -> usize {
+        let recent = |at: &&Millis| mono.since(**at) < ADMISSIONS_WINDOW;
+        self.admissions.get(&node).map_or(0, |times| times.iter().filter(recent).count())
+    }
+
+    fn count_admission(&mut self, mono: Millis, node: NodeId) {
+        let times = self.admissions.entry(node).or_default();
+        times.push_back(mono);
+        // One time more than counts is never needed.
+        if times.len() > ADMISSIONS_MAX {
+            times.pop_front();
+        }
+        let is_recent = |at: &Millis| mono.since(*at) < ADMISSIONS_WINDOW;
+        self.admissions.retain(|_, times| times.back().is_some_and(is_recent));
     }
 
     /// Every node whose link counts.
@@ -414,6 +533,8 @@ pub struct Lost {
     pub counted: bool,
     /// Whether another link to that node counts.
     pub replaced: bool,
+    /// Whether we ended it to make room for another one.
+    pub given_up: bool,
     /// Why.
     pub why: Ended,
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use super::input::{Address, LinkId, Source};
+use super::{
+    input::{Address, LinkId, Source},
+    refusal::Refusal,
+};
 use crate::{
     ledger::types::{Millis, Seq},
     log::{
@@ -33,8 +36,57 @@ impl Method {
 pub enum PeerState {
     /// Linked and verified.
     Verified(VerifiedPeer),
-    /// Not linked; why, for people.
-    Seen(String),
+    /// Not linked, and why.
+    Seen(Unlinked),
+}
+
+/// Why a node that is known or heard of is not linked. `again` is the time until it is tried again, at the earliest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlinked {
+    /// It announces another federation, with these first hex digits of its id.
+    OtherFederation {
+        /// Foreign text.
+        prefix: String,
+    },
+    /// This node itself answers there.
+    Ourselves,
+    /// Nobody said where it is.
+    NoAddress,
+    /// It is being dialled, or will be in a moment.
+    Dialling,
+    /// Nobody answers at its addresses.
+    NoAnswer {
+        /// What happened, for people.
+        what: String,
+        /// Until the next try.
+        again: Millis,
+    },
+    /// It refused this node.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Until the next try.
+        again: Millis,
+    },
+    /// There was a connection, and it ended.
+    Lost {
+        /// How, for people.
+        what: String,
+        /// Until the next try.
+        again: Millis,
+    },
+    /// This node refuses it for a while, for what it sent.
+    BackingOff {
+        /// For so long yet.
+        left: Millis,
+    },
+    /// This node has links enough, and keeps it for when it needs one.
+    Spare,
+    /// Only a peer record says that it is there, and it was not dialled yet.
+    ByRecord {
+        /// Until it may be.
+        again: Millis,
+    },
 }
 
 /// A linked peer.

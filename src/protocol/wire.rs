@@ -20,12 +20,14 @@ use serde::{Deserialize, Serialize};
 use self::{
     bounded::{Blob, Bounded},
     mirror::{
-        WireAlive, WireBalance, WireControl, WireEntry, WireFaultReport, WireHello, WireReport, WireSegment,
-        halves, whole,
+        RECORD_BYTES_MAX, WireAlive, WireBalance, WireControl, WireEntry, WireFaultReport, WireHello,
+        WireRecord, WireReport, WireSegment, halves, whole,
     },
 };
 use super::{
-    frame::{BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, Instance, PROTOCOL_VERSION},
+    frame::{
+        BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, Instance, PROTOCOL_VERSION, RECORDS_PER_FRAME_MAX,
+    },
     refusal::{Refusal, RefusalCode},
 };
 use crate::{
@@ -54,6 +56,9 @@ const ENTRIES_BYTES: usize = SEGMENT_ENTRIES_MAX * (2 * COUNT_BYTES + 1);
 
 const _: () = assert!(SEGMENT_ENTRIES_MAX * HEADER_BYTES_MAX <= SEGMENT_BYTES_MAX);
 const _: () = assert!(KIND_BYTES + COUNT_BYTES + HEADS_PER_FRAME_MAX * 176 <= FRAME_BYTES_MAX);
+const _: () = assert!(
+    RECORDS_PER_FRAME_MAX * (COUNT_BYTES + RECORD_BYTES_MAX + SIGNATURE_BYTES) <= FRAME_BYTES_MAX / 8
+);
 
 /// The limit counts what a frame claims, not only what it has, so that a claimed length is refused before it is kept.
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<FRAME_BYTES_MAX>> =
@@ -129,6 +134,12 @@ pub fn encode_control(frame: &ControlFrame) -> Result<Bytes, WireFault> {
         ControlFrame::Rival { instance } => encode(&WireControl::Rival { instance: instance.0 }),
         ControlFrame::Alive(alive) => encode(&WireControl::Alive(WireAlive::new(alive))),
         ControlFrame::Clone(alive) => encode(&WireControl::Clone(WireAlive::new(alive))),
+        ControlFrame::Records(records) => {
+            let bytes: Vec<Vec<u8>> = records.iter().map(|signed| signed.record.to_bytes()).collect();
+            let each = records.iter().zip(&bytes);
+            let list = each.map(|(signed, bytes)| WireRecord::new(&signed.signature, bytes));
+            encode(&WireControl::Records(Bounded::new(list.collect::<Result<_, _>>()?)?))
+        }
     }
 }
 
@@ -154,6 +165,9 @@ pub fn decode_control(bytes: &[u8]) -> Result<ControlFrame, WireFault> {
         WireControl::Rival { instance } => ControlFrame::Rival { instance: Instance(instance) },
         WireControl::Alive(alive) => ControlFrame::Alive(alive.read()),
         WireControl::Clone(alive) => ControlFrame::Clone(alive.read()),
+        WireControl::Records(records) => {
+            ControlFrame::Records(records.0.into_iter().map(WireRecord::read).collect::<Result<_, _>>()?)
+        }
     })
 }
 

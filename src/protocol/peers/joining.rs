@@ -12,8 +12,9 @@ use crate::{
     },
     protocol::{
         event::Event,
-        frame::{ControlFrame, Hello, Instance},
+        frame::{ControlFrame, Hello, Instance, SignedRecord},
         input::{Effect, LinkId, Now},
+        overlay::Room,
         refusal::{Refusal, RefusalCode},
     },
 };
@@ -56,12 +57,16 @@ impl Peers {
         }
         match self.rival(context, link, node, hello.instance) {
             Rival::None => {
-                if !self.admitted.contains_key(&node) && self.count() >= context.setup.peers_max {
-                    let about = format!("{} of {}", self.count(), context.setup.peers_max);
-                    self.refuse(link, Refusal::about(RefusalCode::TooManyPeers, about), out);
-                    return vec![];
+                let mut changes = vec![];
+                if !self.admitted.contains_key(&node) {
+                    match context.room {
+                        Room::Free => {}
+                        Room::InPlaceOf(other) => changes = self.give_up(*other, out),
+                        Room::Full(others) => return self.turn_away(context, link, &hello, others, out),
+                    }
                 }
-                self.admit(context, link, hello, out)
+                changes.extend(self.admit(context, link, hello, out));
+                changes
             }
             Rival::Stays => {
                 self.refuse(link, Refusal::plain(RefusalCode::Duplicate), out);
@@ -72,6 +77,23 @@ impl Peers {
                 vec![]
             }
         }
+    }
+
+    /// There is no room for a node that introduced itself well: it is told where else to try.
+    fn turn_away(
+        &mut self,
+        context: Context<'_>,
+        link: LinkId,
+        hello: &Hello,
+        others: &[SignedRecord],
+        out: &mut Vec<Effect>,
+    ) -> Vec<Change> {
+        if !others.is_empty() {
+            out.push(Effect::Control { link, frame: ControlFrame::Records(others.to_vec()) });
+        }
+        let about = format!("{} of {}", self.count(), context.setup.peers_max);
+        self.refuse(link, Refusal::about(RefusalCode::TooManyPeers, about), out);
+        vec![Change::TurnedAway { record: record_of(hello) }]
     }
 
     /// An admitted link to another process with that key.
@@ -167,7 +189,25 @@ impl Peers {
                 self.doubt(context, link, old, hello, out);
                 vec![]
             }
-            None => self.establish(context, link, hello, out),
+            None => {
+                let mut changes = vec![];
+                if !self.admitted.contains_key(&node) {
+                    match context.room {
+                        Room::Free => {}
+                        Room::InPlaceOf(other) => changes = self.give_up(*other, out),
+                        // Others came in while we asked.
+                        Room::Full(_) => {
+                            if let Some(state) = self.links.get_mut(&link) {
+                                state.is_given_up = true;
+                            }
+                            self.refuse(link, Refusal::plain(RefusalCode::TooManyPeers), out);
+                            return vec![];
+                        }
+                    }
+                }
+                changes.extend(self.establish(context, link, hello, out));
+                changes
+            }
         }
     }
 
@@ -183,8 +223,9 @@ impl Peers {
         let Some(state) = self.links.get_mut(&link) else {
             return vec![];
         };
-        let (node, address, dialled) =
-            (state.arrival.node, state.arrival.address, state.arrival.side == Side::Dialler);
+        let (node, address, side) = (state.arrival.node, state.arrival.address, state.arrival.side);
+        let dialled = side == Side::Dialler;
+        let record = record_of(&hello);
         let name = hello.record.name().clone();
         let known = remember(&hello, address, now);
         let mut admitted =
@@ -193,6 +234,7 @@ impl Peers {
         admitted.heard_clock(now, clock);
         state.stage = Stage::Admitted(Box::new(admitted));
         let mut changes = vec![];
+        self.count_admission(now.mono, node);
         let before = self.admitted.insert(node, link);
         let others: Vec<LinkId> = self
             .links
@@ -212,7 +254,7 @@ impl Peers {
             out.push(Effect::Event(Event::PeerVerified { id: node, name, address, dialled }));
         }
         out.push(Effect::Admit { link });
-        changes.push(Change::Established { link, node, known });
+        changes.push(Change::Established { link, node, known, record, side });
         changes
     }
 
@@ -316,6 +358,10 @@ impl Peers {
         });
         known.collect()
     }
+}
+
+fn record_of(hello: &Hello) -> SignedRecord {
+    SignedRecord { record: hello.record.clone(), signature: hello.record_signature }
 }
 
 /// Where to find that peer next time: where it was reached, then where it says it listens.

@@ -15,13 +15,16 @@ use crate::{
         entry::{HEADER_BYTES_MAX, Hash},
     },
     protocol::{
-        frame::{FaultReport, HEADS_PER_FRAME_MAX, HeadReport, Hello, Instance, POLICY_BYTES_MAX},
+        frame::{
+            FaultReport, HEADS_PER_FRAME_MAX, HeadReport, Hello, Instance, POLICY_BYTES_MAX,
+            RECORDS_PER_FRAME_MAX, SignedRecord,
+        },
         refusal::ABOUT_BYTES_MAX,
     },
 };
 
 /// A peer record: key, name, time, and eight addresses of at most 19 bytes.
-const RECORD_BYTES_MAX: usize = 32 + 33 + 8 + 1 + 8 * 19;
+pub(super) const RECORD_BYTES_MAX: usize = 32 + 33 + 8 + 1 + 8 * 19;
 /// A content may fill a frame; what a policy allows is checked with the segment.
 const CONTENT_BYTES_MAX: usize = super::FRAME_BYTES_MAX;
 
@@ -64,10 +67,12 @@ pub(super) enum WireControl<'a> {
     },
     Alive(WireAlive),
     Clone(WireAlive),
+    #[serde(borrow)]
+    Records(Bounded<WireRecord<'a>, RECORDS_PER_FRAME_MAX>),
 }
 
 impl WireControl<'_> {
-    pub(super) const KINDS: u32 = 8;
+    pub(super) const KINDS: u32 = 9;
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,6 +89,25 @@ impl WireAlive {
 
     pub(super) fn read(self) -> Alive {
         Alive { instance: self.instance, other: self.other, signature: whole(self.signature) }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireRecord<'a> {
+    #[serde(borrow)]
+    record: Blob<'a, RECORD_BYTES_MAX>,
+    signature: Halves,
+}
+
+impl<'a> WireRecord<'a> {
+    /// `record` is the record's bytes, which go as they were signed.
+    pub(super) fn new(signature: &Signature, record: &'a [u8]) -> Result<Self, WireFault> {
+        Ok(Self { record: Blob::new(record)?, signature: halves(signature) })
+    }
+
+    pub(super) fn read(self) -> Result<SignedRecord, WireFault> {
+        let record = NodeRecord::parse(self.record.0).map_err(|_| WireFault::Malformed("no node record"))?;
+        Ok(SignedRecord { record, signature: whole(self.signature) })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         Alive, Architecture, Body, Claim, Entry, Genesis, Hardware, Header, Identity, Mode, NodeRecord,
         Nonce, Signature, Thought, Verified, entry::Hash,
     },
-    protocol::frame::{FaultReport, HeadReport, Hello, Instance},
+    protocol::frame::{FaultReport, HeadReport, Hello, Instance, SignedRecord},
 };
 
 const FEDERATION: FederationId = FederationId([5; 32]);
@@ -41,6 +41,11 @@ fn hello() -> Hello {
         nonce: Nonce(7),
         clock: Millis(8),
     }
+}
+
+fn signed_record() -> SignedRecord {
+    let Hello { record, record_signature: signature, .. } = hello();
+    SignedRecord { record, signature }
 }
 
 fn report(seq: u64) -> HeadReport {
@@ -96,6 +101,9 @@ fn control_frames() -> Vec<ControlFrame> {
         ControlFrame::Rival { instance: Instance(5) },
         ControlFrame::Alive(Alive { instance: 6, other: 7, signature: Signature([8; 64]) }),
         ControlFrame::Clone(Alive { instance: 6, other: 7, signature: Signature([8; 64]) }),
+        ControlFrame::Records(vec![]),
+        ControlFrame::Records(vec![signed_record(); 2]),
+        ControlFrame::Records(vec![signed_record(); RECORDS_PER_FRAME_MAX]),
     ];
     frames
         .extend(RefusalCode::ALL.map(|code| ControlFrame::Refused(Refusal::about(code, "`rate_base` is é"))));
@@ -229,6 +237,8 @@ fn more_than_a_field_may_have_is_refused_both_ways() {
     assert!(encode_control(&ControlFrame::Hello(Box::new(fat))).is_err());
     let heads = BalanceFrame::Heads((0..=HEADS_PER_FRAME_MAX as u64).map(report).collect());
     assert!(encode_balance(&heads).is_err());
+    let records = ControlFrame::Records(vec![signed_record(); RECORDS_PER_FRAME_MAX + 1]);
+    assert!(encode_control(&records).is_err());
 
     // A claim of 2^62 elements, or of a few more than allowed, is refused before room is made for it.
     for claimed in [u64::MAX >> 2, HEADS_PER_FRAME_MAX as u64 + 1, 1] {
@@ -280,7 +290,7 @@ proptest! {
     #[test]
     fn whatever_bytes_come_nothing_panics_and_what_decodes_is_canonical(
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
-        kind in 0_u8..6,
+        kind in 0_u8..10,
     ) {
         check(&bytes);
         let mut bytes = bytes;

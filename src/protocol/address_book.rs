@@ -1,0 +1,280 @@
+//! The address book: signed peer records, so that nodes which never met on a LAN can find each other through common peers.
+//!
+//! Each node tells its records on: some to every new peer, those of newcomers to all, and now and then a few to one peer at
+//! random. That is a peer-sampling service (Jelasity et al., "Gossip-based peer sampling", ACM TOCS 2007): what each node
+//! knows stays a random part of the federation, without anybody who knows it all.
+//!
+//! A record is a hint and no more: anybody can make keys and sign records for them. So nothing is kept whose signature does
+//! not hold, each peer's records are looked at only so often, and where there are too many, whoever told most loses one of
+//! its own: a flood pushes out the flood.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    chance::{around, one_of, pick},
+    frame::{ControlFrame, RECORDS_PER_FRAME_MAX, SignedRecord},
+    hello::Setup,
+    input::{Address, Effect, Hint, LinkId, Now, Source},
+};
+use crate::{
+    ledger::types::Millis,
+    log::{NodeId, NodeRecord, identity::BadSignature},
+};
+
+/// Most records that are kept, about 400 bytes each.
+pub const RECORDS_MAX: usize = 1_024;
+/// Records that a new peer is told. A tenth of them would do; the rest is for those that are down or full.
+const TOLD_TO_NEW: usize = 32;
+/// Records of one node that are looked at within [`WINDOW`]: a whole table in four minutes, and at most 15 ms of
+/// verification. What is more is dropped, and told again by somebody some time.
+const LOOKED_AT_MAX: u32 = 256;
+/// The window in which they count.
+const WINDOW: Millis = Millis(60_000);
+/// Newcomers are gathered for so long before they are told to the others: when a whole LAN starts, that is a frame a link
+/// instead of one for each newcomer.
+const GATHER: Millis = Millis(1_000);
+/// About so often some records go to one peer at random.
+const SHUFFLE_EVERY: Millis = Millis(60_000);
+/// So many of them, our own among them.
+const SHUFFLED: usize = 16;
+/// A record that says nothing new replaces an older one only if it is younger by this: each connection signs a record, and
+/// to verify them all would be most of a large federation's work.
+const REFRESH: Millis = Millis(300_000);
+/// A record older than this is neither taken nor told: its node would have signed another one. A day, so that clocks that
+/// are wrong by hours do no harm.
+const AGE_MAX: Millis = Millis(86_400_000);
+
+const _: () = assert!(TOLD_TO_NEW <= RECORDS_PER_FRAME_MAX && SHUFFLED <= RECORDS_PER_FRAME_MAX);
+
+/// Every record that is known, the newest of each node.
+#[derive(Debug, Default)]
+pub struct AddressBook {
+    known: BTreeMap<NodeId, Known>,
+    /// By teller, so that a new link is no new quota.
+    quotas: BTreeMap<NodeId, Quota>,
+    /// Whose records are to be told to everyone.
+    news: BTreeSet<NodeId>,
+    tell_at: Option<Millis>,
+    shuffle_at: Option<Millis>,
+}
+
+#[derive(Debug)]
+struct Known {
+    signed: SignedRecord,
+    /// Who told it.
+    via: NodeId,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Quota {
+    since: Millis,
+    looked_at: u32,
+}
+
+/// What came of records that were told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Where somebody may be.
+    pub hints: Vec<Hint>,
+    /// Whose records had to go.
+    pub forgotten: Vec<NodeId>,
+    /// The first one whose signature does not hold; what came after it was not looked at.
+    pub fault: Option<BadSignature>,
+}
+
+impl AddressBook {
+    /// A node introduced itself; its record was checked with its Hello. It is told to the others.
+    pub fn met(&mut self, setup: &Setup, now: Now, signed: SignedRecord, rng: &mut ChaCha8Rng) -> Told {
+        let mut told = Told::default();
+        let node = signed.record.id();
+        if self.is_news(&signed.record) {
+            told.hints.extend(hint(setup, &signed.record));
+            self.news.insert(node);
+            self.tell_at.get_or_insert_with(|| now.mono.plus(GATHER));
+            self.keep(Known { signed, via: node }, rng, &mut told);
+        }
+        told
+    }
+
+    /// A peer, or a node that refuses us for want of room, passes records along.
+    pub fn told(
+        &mut self,
+        setup: &Setup,
+        now: Now,
+        via: NodeId,
+        records: Vec<SignedRecord>,
+        rng: &mut ChaCha8Rng,
+    ) -> Told {
+        let mut told = Told::default();
+        for signed in records {
+            if !self.may_look(now.mono, via) {
+                break;
+            }
+            if signed.record.id() == setup.id()
+                || is_old(now, &signed.record)
+                || !self.is_news(&signed.record)
+            {
+                continue;
+            }
+            if let Err(fault) = signed.record.verify(&signed.signature) {
+                told.fault = Some(fault);
+                break;
+            }
+            told.hints.extend(hint(setup, &signed.record));
+            self.keep(Known { signed, via }, rng, &mut told);
+        }
+        told
+    }
+
+    /// A new link: its node is told some of what is known.
+    pub fn established(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        node: NodeId,
+        rng: &mut ChaCha8Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        send(link, self.sample(now, node, TOLD_TO_NEW, rng), out);
+        self.shuffle_at.get_or_insert_with(|| now.mono.plus(around(rng, SHUFFLE_EVERY)));
+    }
+
+    /// A random part of what is known, for that node.
+    pub fn sample(&self, now: Now, node: NodeId, count: usize, rng: &mut ChaCha8Rng) -> Vec<SignedRecord> {
+        let is_for = |known: &&Known| known.signed.record.id() != node && !is_old(now, &known.signed.record);
+        let mut chosen: Vec<&Known> = self.known.values().filter(is_for).collect();
+        pick(rng, &mut chosen, count);
+        chosen.into_iter().map(|known| known.signed.clone()).collect()
+    }
+
+    /// When [`AddressBook::tick`] has something to do.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Millis> {
+        self.tell_at.into_iter().chain(self.shuffle_at).min()
+    }
+
+    /// Does what is due: newcomers are told to all, some records to somebody.
+    pub fn tick(
+        &mut self,
+        setup: &Setup,
+        now: Now,
+        links: &[(LinkId, NodeId)],
+        rng: &mut ChaCha8Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.tell_at.is_some_and(|at| at <= now.mono) {
+            self.tell_at = None;
+            self.tell_news(links, out);
+        }
+        if self.shuffle_at.is_some_and(|at| at <= now.mono) {
+            self.shuffle(setup, now, links, rng, out);
+            self.shuffle_at = (!links.is_empty()).then(|| now.mono.plus(around(rng, SHUFFLE_EVERY)));
+            self.quotas.retain(|_, quota| now.mono.since(quota.since) < WINDOW);
+        }
+    }
+
+    fn tell_news(&mut self, links: &[(LinkId, NodeId)], out: &mut Vec<Effect>) {
+        let news = std::mem::take(&mut self.news);
+        let news: Vec<&Known> = news.iter().filter_map(|node| self.known.get(node)).collect();
+        for (link, node) in links {
+            let others = news.iter().filter(|known| known.signed.record.id() != *node && known.via != *node);
+            let records: Vec<SignedRecord> =
+                others.map(|known| known.signed.clone()).take(RECORDS_PER_FRAME_MAX).collect();
+            send(*link, records, out);
+        }
+    }
+
+    fn shuffle(
+        &self,
+        setup: &Setup,
+        now: Now,
+        links: &[(LinkId, NodeId)],
+        rng: &mut ChaCha8Rng,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some((link, node)) = one_of(rng, links) else { return };
+        let mut records = self.sample(now, node, SHUFFLED - 1, rng);
+        // Our own as it is now, so that what others know of us stays young.
+        records.push(setup.signed_record(now));
+        send(link, records, out);
+    }
+
+    fn may_look(&mut self, mono: Millis, via: NodeId) -> bool {
+        let quota = self.quotas.entry(via).or_insert(Quota { since: mono, looked_at: 0 });
+        if mono.since(quota.since) >= WINDOW {
+            *quota = Quota { since: mono, looked_at: 0 };
+        }
+        quota.looked_at = quota.looked_at.saturating_add(1);
+        quota.looked_at <= LOOKED_AT_MAX
+    }
+
+    fn is_news(&self, record: &NodeRecord) -> bool {
+        let Some(known) = self.known.get(&record.id()).map(|known| &known.signed.record) else {
+            return true;
+        };
+        let says_the_same = known.addresses() == record.addresses() && known.name() == record.name();
+        match says_the_same {
+            true => record.time() >= known.time().plus(REFRESH),
+            false => record.time() > known.time(),
+        }
+    }
+
+    fn keep(&mut self, known: Known, rng: &mut ChaCha8Rng, told: &mut Told) {
+        let node = known.signed.record.id();
+        self.known.insert(node, known);
+        if self.known.len() <= RECORDS_MAX {
+            return;
+        }
+        let mut by_teller: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+        for (id, known) in self.known.iter().filter(|(id, _)| **id != node) {
+            by_teller.entry(known.via).or_default().push(*id);
+        }
+        let most = by_teller.values().max_by_key(|records| records.len());
+        if let Some(victim) = most.and_then(|records| one_of(rng, records)) {
+            self.known.remove(&victim);
+            told.forgotten.push(victim);
+        }
+    }
+}
+
+fn send(link: LinkId, records: Vec<SignedRecord>, out: &mut Vec<Effect>) {
+    if !records.is_empty() {
+        out.push(Effect::Control { link, frame: ControlFrame::Records(records) });
+    }
+}
+
+fn is_old(now: Now, record: &NodeRecord) -> bool {
+    now.wall.since(record.time()) > AGE_MAX
+}
+
+/// Where that node may be, as far as a stranger's word is good for a packet.
+fn hint(setup: &Setup, record: &NodeRecord) -> Option<Hint> {
+    let may_be_dialled = |address: &&SocketAddr| is_dialable(setup, address.ip());
+    let addresses: Vec<Address> =
+        record.addresses().iter().filter(may_be_dialled).copied().map(Address::Socket).collect();
+    (!addresses.is_empty()).then(|| Hint {
+        source: Source::Record,
+        node: Some(record.id()),
+        name: Some(record.name().to_string()),
+        federation: None,
+        addresses,
+    })
+}
+
+/// Link-local addresses mean something on the link of whoever wrote them, loopback on its machine. Multicast, broadcast and
+/// unspecified ones no hint may name; `dialling` sees to that.
+fn is_dialable(setup: &Setup, ip: IpAddr) -> bool {
+    let is_local = match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let we_are_on_loopback = || {
+        !setup.addresses.is_empty() && setup.addresses.iter().all(|own| own.ip().to_canonical().is_loopback())
+    };
+    !is_local && (!ip.to_canonical().is_loopback() || we_are_on_loopback())
+}
