@@ -47,6 +47,8 @@ const RECORD_DOUBLINGS_MAX: u32 = 3;
 const RECORD_DIALS_MAX: usize = 60;
 /// Attempts without an answer after which a place no longer counts as somebody who is there.
 const FAILURES_OF_THE_GONE: u32 = 8;
+/// The same of a place that is known by a peer record alone: anybody can make those.
+const FAILURES_OF_A_GHOST: u32 = 2;
 
 /// A place where a node may be: a node that was named, or an address whose node is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -364,7 +366,7 @@ impl Dialling {
                 Place::Node(_) => true,
                 Place::At(_) => known.found.is_none(),
             };
-            is_one_more && known.stranger.is_none() && known.failures < FAILURES_OF_THE_GONE
+            is_one_more && known.stranger.is_none() && !known.is_gone()
         };
         self.places.iter().filter(is_somebody).count()
     }
@@ -508,6 +510,12 @@ impl Known {
             && self.stranger.is_none()
             && !(self.addresses.is_empty() && self.recorded.is_empty())
             && !self.node(place).is_some_and(|node| linked.contains(&node))
+    }
+
+    /// Whether nobody seems to be there. The first attempt counts from its beginning.
+    fn is_gone(&self) -> bool {
+        let enough = if self.is_by_record_only() { FAILURES_OF_A_GHOST } else { FAILURES_OF_THE_GONE };
+        self.failures >= enough
     }
 
     /// When it may be dialled.

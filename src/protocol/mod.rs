@@ -254,6 +254,12 @@ impl Federation {
         self.own.waiting()
     }
 
+    /// How many links count.
+    #[must_use]
+    pub fn links(&self) -> usize {
+        self.peers.count()
+    }
+
     /// A snapshot. Accounts are shared, not copied.
     #[must_use]
     pub fn view(&self, now: Now) -> View {

@@ -10,6 +10,7 @@
 
 mod disk;
 mod forks;
+mod overlay;
 mod own_log;
 mod stories;
 mod world;

@@ -1,6 +1,7 @@
 //! A federation in one thread on virtual time: real cores, a simulated network and simulated disks, one seed.
 
 mod convictions;
+mod crowd;
 mod fate;
 
 pub(crate) use convictions::Forger;
