@@ -12,5 +12,6 @@ mod disk;
 mod forks;
 mod overlay;
 mod own_log;
+mod relays;
 mod stories;
 mod world;

@@ -16,6 +16,11 @@ use super::{World, control};
 use crate::disk::Disk;
 
 impl World {
+    /// Two nodes can reach each other again, and nobody tells them.
+    pub(crate) fn uncut(&mut self, one: usize, other: usize) {
+        self.cut.remove(&(one.min(other), one.max(other)));
+    }
+
     /// A backup of a node's disk.
     pub(crate) fn backup(&self, node: usize) -> Disk {
         self.nodes[node].disk.clone()
