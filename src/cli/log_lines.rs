@@ -73,6 +73,10 @@ impl Quota {
     }
 }
 
+fn peer_software(id: &NodeId, software: &str) {
+    tracing::debug!(id = %id.short(), software, "what a peer runs");
+}
+
 /// What an author did, and what is made of it.
 fn fault(event: &Event) {
     if let Event::AuthorFault { author, fault } = event {
@@ -93,6 +97,7 @@ fn line(event: &Event) {
     match event {
         Event::Entry(entry) => self::entry(entry),
         Event::PeerVerified { id, name, address, dialled } => peer_verified(id, name, address, *dialled),
+        Event::PeerSoftware { id, software } => peer_software(id, software),
         Event::PeerLost { id, why } => tracing::info!(id = %id.short(), why = %ended(why), "peer lost"),
         Event::LinkReplaced { id } => tracing::debug!(id = %id.short(), "second link to a peer closed"),
         Event::Refused { id, refusal } => self::refusal(id.as_ref(), refusal, "refused a peer"),

@@ -10,11 +10,14 @@ use data_encoding::HEXLOWER;
 use crate::{
     ledger::fold::Verdict,
     log::{FaultKind, NodeId, books::AuthorFault},
-    protocol::event::Event,
+    protocol::{event::Event, frame::SOFTWARE},
 };
 
 /// Most alerts that are kept, one for each thing that they are about; the oldest goes first.
 const ALERTS_MAX: usize = 256;
+
+/// Peers whose programs are remembered, 64 bytes each at most.
+const SOFTWARE_MAX: usize = 1_024;
 
 /// What happened so far, in numbers.
 #[derive(Debug, Default)]
@@ -26,6 +29,8 @@ pub struct Monitor {
 struct State {
     counters: BTreeMap<String, u64>,
     alerts: Vec<Alert>,
+    /// What programs peers run; at most [`SOFTWARE_MAX`].
+    software: BTreeMap<NodeId, String>,
 }
 
 /// Something that a person should look at.
@@ -46,7 +51,14 @@ impl Monitor {
     pub fn note(&self, event: &Event, wall_ms: u64) {
         let mut state = self.lock();
         state.count(counter_of(event));
-        if let Some((name, about)) = alert_of(event) {
+        if let Event::PeerSoftware { id, software } = event {
+            state.remember(*id, software);
+        }
+        if let Some((name, mut about)) = alert_of(event) {
+            if let Event::Divergence { peer, .. } = event {
+                let theirs = state.software.get(peer).map_or("an unknown program", String::as_str);
+                about.push_str(&format!("; {SOFTWARE} here, {theirs} there"));
+            }
             state.raise(name, about, wall_ms);
         }
         if let Event::AuthorCleared { author } = event {
@@ -82,6 +94,12 @@ impl Monitor {
 }
 
 impl State {
+    fn remember(&mut self, id: NodeId, software: &str) {
+        if self.software.len() < SOFTWARE_MAX || self.software.contains_key(&id) {
+            self.software.insert(id, software.to_owned());
+        }
+    }
+
     fn count(&mut self, name: String) {
         let counter = self.counters.entry(name).or_default();
         *counter = counter.saturating_add(1);
@@ -114,6 +132,7 @@ pub fn counter_of(event: &Event) -> String {
         Event::PeerVerified { .. } => "peers_verified".to_owned(),
         Event::PeerLost { .. } => "peers_lost".to_owned(),
         Event::LinkReplaced { .. } => "links_replaced".to_owned(),
+        Event::PeerSoftware { .. } => "peers_told_software".to_owned(),
         Event::Refused { refusal, .. } => format!("refused_{}", refusal.code.name()),
         Event::RefusedBy { refusal, .. } => format!("refused_by_peer_{}", refusal.code.name()),
         Event::DialFailed { .. } => "dials_failed".to_owned(),
@@ -181,6 +200,7 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         Event::NameTaken { id, name } => Some(("name_taken", format!("{id} claims the name {name}"))),
         Event::Trouble { what } => Some(("trouble", what.clone())),
         Event::Entry(_)
+        | Event::PeerSoftware { .. }
         | Event::PeerVerified { .. }
         | Event::PeerLost { .. }
         | Event::LinkReplaced { .. }
@@ -222,6 +242,7 @@ const fn ended_by(event: &Event) -> Option<&'static str> {
         Event::OwnLogRecovered { .. } | Event::WritingHalted { .. } => Some("own_log_awaited"),
         Event::DiskRoomy => Some("disk_low"),
         Event::Entry(_)
+        | Event::PeerSoftware { .. }
         | Event::PeerVerified { .. }
         | Event::PeerLost { .. }
         | Event::LinkReplaced { .. }

@@ -71,7 +71,8 @@ async fn read_control(shared: &Shared, link: &Link, frames: &mut Frames) -> Resu
             | ControlFrame::Rival { .. }
             | ControlFrame::Alive(_)
             | ControlFrame::Clone(_)
-            | ControlFrame::Records(_) => None,
+            | ControlFrame::Records(_)
+            | ControlFrame::About { .. } => None,
         };
         let last = refusal.is_some();
         if let Some(refusal) = refusal

@@ -33,6 +33,13 @@ pub enum Event {
         /// Whether we dialled it.
         dialled: bool,
     },
+    /// What program a peer runs, as it says; printable ASCII.
+    PeerSoftware {
+        /// Which peer.
+        id: NodeId,
+        /// Name and version.
+        software: String,
+    },
     /// The last link to a peer ended.
     PeerLost {
         /// Which.

@@ -19,6 +19,14 @@ pub const RECORDS_PER_FRAME_MAX: usize = 64;
 /// Longest policy that a Hello may carry, in bytes; ours has fewer than half of them.
 pub const POLICY_BYTES_MAX: usize = 512;
 
+/// Longest name and version of a program in [`ControlFrame::About`].
+pub const SOFTWARE_BYTES_MAX: usize = 64;
+
+/// This program's name and version.
+pub const SOFTWARE: &str = concat!("cogmesh ", env!("CARGO_PKG_VERSION"));
+
+const _: () = assert!(SOFTWARE.len() <= SOFTWARE_BYTES_MAX);
+
 /// The kinds of streams. The first byte of a stream is its kind's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamKind {
@@ -147,6 +155,11 @@ pub enum ControlFrame {
     /// Where other nodes say that they can be reached; at most [`RECORDS_PER_FRAME_MAX`]. Also sent to a dialler that is about
     /// to be refused because there is no room for it, so that it learns of others.
     Records(Vec<SignedRecord>),
+    /// What program the sender runs, for people who compare two of them.
+    About {
+        /// Name and version: at most [`SOFTWARE_BYTES_MAX`] printable ASCII bytes.
+        software: String,
+    },
 }
 
 /// A head together with what its author's account holds after it, as the sender computed it.

@@ -239,8 +239,12 @@ impl Peers {
             // The accepting side counts us in already.
             (
                 Stage::Doubted { .. } | Stage::Cloned { .. },
-                ControlFrame::Ping { .. } | ControlFrame::Records(_),
+                ControlFrame::Ping { .. } | ControlFrame::Records(_) | ControlFrame::About { .. },
             ) => vec![],
+            (Stage::Admitted(_), ControlFrame::About { software }) => {
+                out.push(Effect::Event(Event::PeerSoftware { id: state.arrival.node, software }));
+                vec![]
+            }
             // By a peer, or by a node that is about to turn us away.
             (Stage::Admitted(_) | Stage::Asking, ControlFrame::Records(records)) => {
                 vec![Change::Records { via: state.arrival.node, records }]
@@ -262,7 +266,8 @@ impl Peers {
                 | ControlFrame::Rival { .. }
                 | ControlFrame::Alive(_)
                 | ControlFrame::Clone(_)
-                | ControlFrame::Records(_),
+                | ControlFrame::Records(_)
+                | ControlFrame::About { .. },
             ) => {
                 self.refuse(link, Refusal::about(RefusalCode::Malformed, "frame out of turn"), out);
                 vec![]

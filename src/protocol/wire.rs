@@ -134,6 +134,9 @@ pub fn encode_control(frame: &ControlFrame) -> Result<Bytes, WireFault> {
         ControlFrame::Rival { instance } => encode(&WireControl::Rival { instance: instance.0 }),
         ControlFrame::Alive(alive) => encode(&WireControl::Alive(WireAlive::new(alive))),
         ControlFrame::Clone(alive) => encode(&WireControl::Clone(WireAlive::new(alive))),
+        ControlFrame::About { software } => {
+            encode(&WireControl::About { software: Blob::new(software.as_bytes())? })
+        }
         ControlFrame::Records(records) => {
             let bytes: Vec<Vec<u8>> = records.iter().map(|signed| signed.record.to_bytes()).collect();
             let each = records.iter().zip(&bytes);
@@ -165,6 +168,12 @@ pub fn decode_control(bytes: &[u8]) -> Result<ControlFrame, WireFault> {
         WireControl::Rival { instance } => ControlFrame::Rival { instance: Instance(instance) },
         WireControl::Alive(alive) => ControlFrame::Alive(alive.read()),
         WireControl::Clone(alive) => ControlFrame::Clone(alive.read()),
+        WireControl::About { software } => {
+            let text = str::from_utf8(software.0).ok();
+            let text = text.filter(|text| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
+            let software = text.ok_or(WireFault::Malformed("a program's name that is not ASCII"))?;
+            ControlFrame::About { software: software.to_owned() }
+        }
         WireControl::Records(records) => {
             ControlFrame::Records(records.0.into_iter().map(WireRecord::read).collect::<Result<_, _>>()?)
         }

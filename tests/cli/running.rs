@@ -345,3 +345,32 @@ fn the_log_can_be_json_lines() {
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{log}");
     assert!(log.contains(r#""message":"listens""#), "{log}");
 }
+
+#[test]
+fn two_peers_say_of_each_other_that_they_are_in_step() {
+    let legion = Node::start(&["--name", "legion"]);
+    let thor = Node::start(&["--name", "thor", "--peer", &legion.address]);
+    assert_eq!(code(&thor.ask(&["submit", QUALITY])), 0);
+    let id = json(&thor.ask(&["id", "--json"]))["id"].as_str().unwrap().to_owned();
+    let peers = legion.wait_for(&["peers"], |peers| {
+        let step = peers.iter().find(|peer| peer["verified"] == true).map(|peer| &peer["step"]);
+        step.is_some_and(|step| {
+            let told = step["acknowledged"].as_array().unwrap();
+            step["identical_since_ms"].is_u64()
+                && told.iter().any(|head| head["author"] == id.as_str() && head["seq"] == 1)
+        })
+    });
+    let step = &peers[0]["step"];
+    assert_eq!((step["missing_here"].as_u64(), step["missing_there"].as_u64()), (Some(0), Some(0)));
+    assert!(out(&legion.ask(&["peers"])).contains("since 20"), "{}", out(&legion.ask(&["peers"])));
+    assert_eq!(json(&legion.ask(&["status", "--json"]))["counters"]["lost_thoughts"], 0);
+}
+
+#[test]
+fn only_a_convicted_author_can_be_cleared() {
+    let node = Node::start(&["--name", "legion"]);
+    let cleared = node.ask(&["authors", "--clear", "legion", "--json"]);
+    assert_eq!((code(&cleared), json(&cleared)["was_convicted"].as_bool()), (0, Some(false)));
+    assert!(out(&node.ask(&["authors", "--clear", "legion"])).contains("nothing has changed"));
+    assert_fails(&node.ask(&["authors", "--clear", "nobody"]), 1, &["nobody", "cogmesh authors"]);
+}

@@ -12,7 +12,7 @@ use crate::{
     },
     protocol::{
         event::Event,
-        frame::{ControlFrame, Hello, Instance, SignedRecord},
+        frame::{ControlFrame, Hello, Instance, SOFTWARE, SignedRecord},
         input::{Effect, LinkId, Now},
         overlay::Room,
         refusal::{Refusal, RefusalCode},
@@ -254,6 +254,8 @@ impl Peers {
             out.push(Effect::Event(Event::PeerVerified { id: node, name, address, dialled }));
         }
         out.push(Effect::Admit { link });
+        let about = ControlFrame::About { software: SOFTWARE.to_owned() };
+        out.push(Effect::Control { link, frame: about });
         changes.push(Change::Established { link, node, known, record, side });
         changes
     }

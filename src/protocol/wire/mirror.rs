@@ -17,7 +17,7 @@ use crate::{
     protocol::{
         frame::{
             FaultReport, HEADS_PER_FRAME_MAX, HeadReport, Hello, Instance, POLICY_BYTES_MAX,
-            RECORDS_PER_FRAME_MAX, SignedRecord,
+            RECORDS_PER_FRAME_MAX, SOFTWARE_BYTES_MAX, SignedRecord,
         },
         refusal::ABOUT_BYTES_MAX,
     },
@@ -69,10 +69,14 @@ pub(super) enum WireControl<'a> {
     Clone(WireAlive),
     #[serde(borrow)]
     Records(Bounded<WireRecord<'a>, RECORDS_PER_FRAME_MAX>),
+    About {
+        #[serde(borrow)]
+        software: Blob<'a, SOFTWARE_BYTES_MAX>,
+    },
 }
 
 impl WireControl<'_> {
-    pub(super) const KINDS: u32 = 9;
+    pub(super) const KINDS: u32 = 10;
 }
 
 #[derive(Serialize, Deserialize)]

@@ -101,6 +101,7 @@ fn control_frames() -> Vec<ControlFrame> {
         ControlFrame::Rival { instance: Instance(5) },
         ControlFrame::Alive(Alive { instance: 6, other: 7, signature: Signature([8; 64]) }),
         ControlFrame::Clone(Alive { instance: 6, other: 7, signature: Signature([8; 64]) }),
+        ControlFrame::About { software: "cogmesh 0.1.0".to_owned() },
         ControlFrame::Records(vec![]),
         ControlFrame::Records(vec![signed_record(); 2]),
         ControlFrame::Records(vec![signed_record(); RECORDS_PER_FRAME_MAX]),
