@@ -124,6 +124,18 @@ impl Mending {
         }
     }
 
+    /// An author's log ends before that seq now: nothing behind it is missing.
+    pub fn cut(&mut self, author: NodeId, cut: Seq) {
+        let Some(spans) = self.missing.get_mut(&author) else { return };
+        spans.retain(|span| span.first < cut);
+        for span in spans.iter_mut() {
+            span.last = span.last.min(Seq(cut.0.saturating_sub(1)));
+        }
+        if spans.is_empty() {
+            self.missing.remove(&author);
+        }
+    }
+
     /// When [`Self::tick`] has something to do.
     #[must_use]
     pub fn wake_at(&self) -> Option<Millis> {
@@ -271,7 +283,9 @@ mod tests {
             mending.has(author, Seq(seq));
         }
         assert_eq!(mending.count(), 3);
-        for seq in [3, 5, 9] {
+        mending.cut(author, Seq(9));
+        assert_eq!((mending.count(), spans(&mending)), (2, vec![(3, 3), (5, 5)]));
+        for seq in [3, 5] {
             mending.has(author, Seq(seq));
         }
         assert!(mending.missing.is_empty());
