@@ -20,8 +20,9 @@ pub mod standing;
 mod work;
 
 use std::{
+    collections::BTreeSet,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Instant,
@@ -147,7 +148,7 @@ fn launch(
     let mut seed = [0; 32];
     rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
-    let setup = Setup { addresses: record_addresses(&listening), ..setup };
+    let setup = Setup { addresses: record_addresses(&listening, &BTreeSet::new()), ..setup };
     let clock = Arc::new(Clock::start(books.newest_time));
     let (commit_sender, commits) = mpsc::unbounded_channel();
     // The loop reads commits until the writer has ended, so this never goes unheard.
@@ -424,12 +425,15 @@ fn first_hints(config: &Config, books: &Books) -> Vec<Hint> {
     hints
 }
 
-/// Where others may find this node: not loopback, unless it listens nowhere else.
-fn record_addresses(listening: &[SocketAddr]) -> Vec<SocketAddr> {
-    let (local, reachable): (Vec<SocketAddr>, Vec<SocketAddr>) = listening
-        .iter()
-        .filter(|address| !address.ip().is_unspecified())
-        .partition(|address| address.ip().is_loopback());
+/// Where others may find this node: not loopback, unless it listens nowhere else. A socket for every address is found at each that
+/// the machine has.
+fn record_addresses(listening: &[SocketAddr], machine: &BTreeSet<IpAddr>) -> Vec<SocketAddr> {
+    let each = |address: &SocketAddr| match address.ip().is_unspecified() {
+        true => machine.iter().map(|ip| SocketAddr::new(*ip, address.port())).collect(),
+        false => vec![*address],
+    };
+    let (local, reachable): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        listening.iter().flat_map(each).partition(|address| address.ip().is_loopback());
     let mut addresses = if reachable.is_empty() { local } else { reachable };
     addresses.truncate(RECORD_ADDRESSES_MAX);
     addresses

@@ -15,6 +15,7 @@ use super::{
     clock::Clock,
     handle::Wish,
     lock::DataDirLock,
+    record_addresses,
     scrub::Finding,
     serve::{compared, prove, serve},
 };
@@ -272,6 +273,10 @@ impl Loop {
         match found {
             Found::Hint(hint) => self.turn(turn, Input::Hint(hint)),
             Found::NetworkChanged => self.turn(turn, Input::NetworkChanged),
+            Found::Addresses(ips) => {
+                let addresses = record_addresses(&self.endpoint.local_addresses(), &ips);
+                self.turn(turn, Input::Addresses(addresses));
+            }
             Found::Trouble(what) => self.tell(Event::Trouble { what }),
         }
     }

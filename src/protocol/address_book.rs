@@ -278,3 +278,148 @@ fn is_dialable(setup: &Setup, ip: IpAddr) -> bool {
     };
     !is_local && (!ip.to_canonical().is_loopback() || we_are_on_loopback())
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::{
+        ledger::{policy::Policy, types::Level},
+        log::{Claim, FederationId, Hardware, Identity, Nonce},
+        protocol::frame::Instance,
+    };
+
+    const NOW: Now = Now { mono: Millis(0), wall: Millis(2 * AGE_MAX.0) };
+
+    fn identity(number: u64) -> Identity {
+        let mut seed = [7; 32];
+        seed[..8].copy_from_slice(&number.to_le_bytes());
+        Identity::from_seed(&seed).unwrap()
+    }
+
+    fn setup(addresses: &[&str]) -> Setup {
+        let (federation_name, policy) = ("lan".parse().unwrap(), Policy::default());
+        Setup {
+            identity: identity(0).into(),
+            federation: FederationId::new(&federation_name, &policy, None),
+            federation_name,
+            policy,
+            name: "legion".parse().unwrap(),
+            claim: Claim { hardware: Hardware::Software, level: Level::MAX, arch: "x86_64".parse().unwrap() },
+            nonce: Nonce(0),
+            instance: Instance(0),
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            peers_max: 64,
+        }
+    }
+
+    fn record(number: u64, addresses: &[&str], time: Millis) -> SignedRecord {
+        let identity = identity(number);
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let record = NodeRecord::new(identity.node_id(), "thor".parse().unwrap(), addresses, time).unwrap();
+        SignedRecord { signature: record.sign(&identity), record }
+    }
+
+    fn hinted(told: &Told) -> Vec<String> {
+        told.hints.iter().flat_map(|hint| &hint.addresses).map(ToString::to_string).collect()
+    }
+
+    /// Tells a book on a LAN one record of node 1 after another, by node 9; the addresses that each led to.
+    fn tell(book: &mut AddressBook, setup: &Setup, signed: SignedRecord) -> Told {
+        book.told(setup, NOW, identity(9).node_id(), vec![signed], &mut ChaCha8Rng::seed_from_u64(1))
+    }
+
+    #[test]
+    fn the_newest_record_of_a_node_counts_and_ours_is_ignored() {
+        let (mut book, setup) = (AddressBook::default(), setup(&["192.0.2.1:8888"]));
+        let at = |seconds: u64| NOW.wall.plus(Millis(seconds * 1_000));
+        assert_eq!(hinted(&tell(&mut book, &setup, record(1, &["192.0.2.7:1"], at(5)))), ["192.0.2.7:1"]);
+        assert_eq!(hinted(&tell(&mut book, &setup, record(1, &["192.0.2.8:1"], at(4)))), [""; 0], "older");
+        assert_eq!(hinted(&tell(&mut book, &setup, record(1, &["192.0.2.8:1"], at(6)))), ["192.0.2.8:1"]);
+        assert_eq!(hinted(&tell(&mut book, &setup, record(1, &["192.0.2.8:1"], at(9)))), [""; 0], "the same");
+        assert_eq!(hinted(&tell(&mut book, &setup, record(1, &["192.0.2.8:1"], at(400)))), ["192.0.2.8:1"]);
+        assert_eq!(hinted(&tell(&mut book, &setup, record(0, &["192.0.2.9:1"], at(9)))), [""; 0], "ours");
+        assert_eq!(hinted(&tell(&mut book, &setup, record(2, &["192.0.2.9:1"], Millis(5)))), [""; 0], "old");
+        assert_eq!(book.known.len(), 1);
+    }
+
+    #[test]
+    fn what_its_node_did_not_sign_is_not_kept_and_ends_the_look() {
+        let (mut book, setup) = (AddressBook::default(), setup(&["192.0.2.1:8888"]));
+        let good = record(1, &["192.0.2.7:1"], NOW.wall);
+        let forged = SignedRecord { signature: good.signature, ..record(2, &["192.0.2.7:1"], NOW.wall) };
+        let after = record(3, &["192.0.2.7:1"], NOW.wall);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let told = book.told(&setup, NOW, identity(9).node_id(), vec![good, forged, after], &mut rng);
+        assert_eq!(told.fault, Some(BadSignature { node: identity(2).node_id() }));
+        assert_eq!(book.known.keys().copied().collect::<Vec<_>>(), [identity(1).node_id()]);
+    }
+
+    #[test]
+    fn loopback_is_dialled_only_from_loopback_and_link_local_never() {
+        let everywhere =
+            ["127.0.0.1:1", "[::1]:1", "169.254.1.1:1", "[fe80::1]:1", "[::ffff:127.0.0.1]:1", "10.0.0.1:1"];
+        let told = |own: &[&str]| {
+            let mut book = AddressBook::default();
+            hinted(&tell(&mut book, &setup(own), record(1, &everywhere, NOW.wall)))
+        };
+        assert_eq!(told(&["192.0.2.1:8888"]), ["10.0.0.1:1"]);
+        assert_eq!(told(&["127.0.0.1:8888", "192.0.2.1:8888"]), ["10.0.0.1:1"]);
+        assert_eq!(told(&[]), ["10.0.0.1:1"]);
+        let local = ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "10.0.0.1:1"];
+        assert_eq!(told(&["127.0.0.1:8888"]), local);
+    }
+
+    #[test]
+    fn a_flood_pushes_out_the_flood_and_only_so_much_of_it_is_looked_at() {
+        let (mut book, setup) = (AddressBook::default(), setup(&["192.0.2.1:8888"]));
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for honest in 1..=100 {
+            book.met(&setup, NOW, record(honest, &["192.0.2.7:1"], NOW.wall), &mut rng);
+        }
+        let flooder = identity(500).node_id();
+        let mut forgotten = 0;
+        for minute in 0..6_u64 {
+            let now = Now { mono: Millis(minute * 60_000), ..NOW };
+            for frame in 0..10 {
+                let first = 1_000 + minute * 1_000 + frame * 64;
+                let ghosts = (first..first + 64).map(|ghost| record(ghost, &["192.0.2.66:1"], NOW.wall));
+                forgotten += book.told(&setup, now, flooder, ghosts.collect(), &mut rng).forgotten.len();
+            }
+            let looked_at = 256 * usize::try_from(minute + 1).unwrap();
+            assert_eq!(book.known.len(), (100 + looked_at).min(RECORDS_MAX));
+        }
+        assert_eq!(forgotten, 100 + 6 * 256 - RECORDS_MAX);
+        let is_left = |honest: u64| book.known.contains_key(&identity(honest).node_id());
+        assert!((1..=100).all(is_left), "nobody else's record had to go");
+    }
+
+    #[test]
+    fn a_newcomer_is_told_to_the_others_and_our_own_record_goes_round() {
+        let (mut book, setup) = (AddressBook::default(), setup(&["192.0.2.1:8888"]));
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (one, other) = (identity(1).node_id(), identity(2).node_id());
+        let links = [(LinkId(1), one), (LinkId(2), other)];
+        book.met(&setup, NOW, record(1, &["192.0.2.7:1"], NOW.wall), &mut rng);
+        let mut out = vec![];
+        book.established(NOW, LinkId(1), one, &mut rng, &mut out);
+        assert!(out.is_empty(), "it knows itself");
+        let gathered = Now { mono: book.wake_at().unwrap(), ..NOW };
+        book.tick(&setup, gathered, &links, &mut rng, &mut out);
+        let [Effect::Control { link: LinkId(2), frame: ControlFrame::Records(told) }] = out.as_slice() else {
+            panic!("{out:?}");
+        };
+        assert_eq!(told.iter().map(|signed| signed.record.id()).collect::<Vec<_>>(), [one]);
+
+        out.clear();
+        let later = Now { mono: book.wake_at().unwrap(), ..NOW };
+        assert!((30_000..90_000).contains(&later.mono.0), "{later:?}");
+        book.tick(&setup, later, &links, &mut rng, &mut out);
+        let [Effect::Control { frame: ControlFrame::Records(told), .. }] = out.as_slice() else {
+            panic!("{out:?}");
+        };
+        assert!(told.iter().any(|signed| signed.record.id() == setup.id()));
+        assert!(told.iter().all(|signed| signed.record.verify(&signed.signature).is_ok()));
+    }
+}

@@ -14,7 +14,7 @@ use super::{
     event::Event,
     hello::Setup,
     input::{Address, Attempt, Dial, Effect, Ended, Hint, Now, Source},
-    peers::{Lost, Peers},
+    peers::{Lost, Peers, WantOfRoom},
     refusal::{Refusal, RefusalCode},
     view::Unlinked,
 };
@@ -314,13 +314,18 @@ impl Dialling {
                 | RefusalCode::BadClaim
                 | RefusalCode::TooSlow => Pause::Short,
             },
-            Ended::Closed if lost.given_up => Pause::UntilThereIsRoom,
-            Ended::Closed | Ended::Broke(_) => Pause::Short,
+            Ended::Closed => match lost.want_of_room {
+                WantOfRoom::No => Pause::Short,
+                WantOfRoom::GivenUp => Pause::Long,
+                // It may have room for us as soon as we have some for it.
+                WantOfRoom::TurnedAway => Pause::None,
+            },
+            Ended::Broke(_) => Pause::Short,
         };
         let fault = match &lost.why {
             Ended::Refused(refusal) => Some(Fault::Refused(refusal.clone())),
-            // Nothing is wrong with a node that had to make room.
-            Ended::Closed if lost.given_up => None,
+            // Nothing is wrong with a node for which we had no room.
+            Ended::Closed if lost.want_of_room != WantOfRoom::No => None,
             Ended::Closed => Some(Fault::Lost("closed by this node".to_owned())),
             Ended::Broke(why) => Some(Fault::Lost(why.clone())),
         };
@@ -330,6 +335,7 @@ impl Dialling {
                 known.failures = 0;
             }
             known.next = now.mono.plus(match pause {
+                Pause::None => Millis::ZERO,
                 Pause::Short => known.pause(rng),
                 Pause::Long => STRANGER_RETRY,
                 Pause::UntilThereIsRoom => known.pause_when_full(rng),
@@ -393,7 +399,11 @@ impl Dialling {
         let mut sources = BTreeSet::new();
         for (place, known) in &self.places {
             if *place == Place::Node(node) || known.found == Some(node) {
-                addresses.extend(known.all_addresses());
+                for address in known.all_addresses() {
+                    if !addresses.contains(&address) {
+                        addresses.push(address);
+                    }
+                }
                 sources.extend(known.sources.iter().copied());
             }
         }
@@ -567,6 +577,7 @@ impl Known {
 /// How long a node is left alone whose link ended.
 #[derive(Clone, Copy)]
 enum Pause {
+    None,
     Short,
     Long,
     UntilThereIsRoom,

@@ -261,6 +261,8 @@ pub enum Input {
     Hint(Hint),
     /// An interface came, went or changed its addresses, or the machine woke up.
     NetworkChanged,
+    /// Where this node can be reached from now on; it stands in its peer record.
+    Addresses(Vec<SocketAddr>),
     /// The time of [`super::Federation::wake_at`] has come.
     Tick,
 }

@@ -49,7 +49,7 @@ pub mod sync;
 pub mod view;
 pub mod wire;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
@@ -222,6 +222,7 @@ impl Federation {
             }
             Input::Cut { author, book } => self.cut(now, author, book, out),
             Input::Clear { ticket, author } => self.clear(now, ticket, author, out),
+            Input::Addresses(addresses) => self.moved(now, addresses, out),
             Input::Tick => self.tick(now, out),
         }
         for (link, author) in self.sync.take_news() {
@@ -350,6 +351,18 @@ impl Federation {
         match room {
             Room::Full(_) => Room::Full(self.records.sample(now, node, RECORDS_PER_FRAME_MAX, &mut self.rng)),
             free @ (Room::Free | Room::InPlaceOf(_)) => free,
+        }
+    }
+
+    /// This node is found elsewhere from now on: its peers are told at once.
+    fn moved(&mut self, now: Now, addresses: Vec<SocketAddr>, out: &mut Vec<Effect>) {
+        if self.setup.addresses == addresses {
+            return;
+        }
+        self.setup.addresses = addresses;
+        for (link, _) in self.peers.counting() {
+            let frame = ControlFrame::Records(vec![self.setup.signed_record(now)]);
+            out.push(Effect::Control { link, frame });
         }
     }
 

@@ -64,8 +64,18 @@ struct Link {
     arrival: Arrival,
     since: Millis,
     stage: Stage,
+    want_of_room: WantOfRoom,
+}
+
+/// Whether a link was ended by us because there were too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantOfRoom {
+    /// It was not.
+    No,
     /// It made room for another one.
-    is_given_up: bool,
+    GivenUp,
+    /// There was no room for it.
+    TurnedAway,
 }
 
 /// A connection as it came up.
@@ -176,7 +186,7 @@ impl Peers {
             Side::Acceptor => Stage::Greeting,
         };
         let pending = self.links.values().filter(|known| known.arrival.node == node).count();
-        self.links.insert(link, Link { arrival, since: now.mono, stage, is_given_up: false });
+        self.links.insert(link, Link { arrival, since: now.mono, stage, want_of_room: WantOfRoom::No });
         let refusal = match context.guard.refused_for(now.mono, node) {
             Some(left) => {
                 Some(Refusal::about(RefusalCode::BackingOff, format!("for {} s yet", left.0.div_ceil(1_000))))
@@ -318,8 +328,8 @@ impl Peers {
                 out.push(Effect::Verify { node: state.arrival.node });
             }
         }
-        let given_up = state.is_given_up;
-        let lost = Lost { node: state.arrival.node, counted, replaced, given_up, why };
+        let want_of_room = state.want_of_room;
+        let lost = Lost { node: state.arrival.node, counted, replaced, want_of_room, why };
         (changes, Some(lost))
     }
 
@@ -337,7 +347,7 @@ impl Peers {
     /// Gives the link to a node up, so that there is room for another one. Returns what it changed.
     pub fn give_up(&mut self, node: NodeId, out: &mut Vec<Effect>) -> Vec<Change> {
         if let Some(state) = self.admitted.get(&node).and_then(|link| self.links.get_mut(link)) {
-            state.is_given_up = true;
+            state.want_of_room = WantOfRoom::GivenUp;
         }
         self.expel(node, &Refusal::plain(RefusalCode::TooManyPeers), out)
     }
@@ -538,8 +548,8 @@ pub struct Lost {
     pub counted: bool,
     /// Whether another link to that node counts.
     pub replaced: bool,
-    /// Whether we ended it to make room for another one.
-    pub given_up: bool,
+    /// Whether we ended it for want of room.
+    pub want_of_room: WantOfRoom,
     /// Why.
     pub why: Ended,
 }

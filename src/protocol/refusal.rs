@@ -215,8 +215,8 @@ impl RefusalCode {
             | Self::UnknownKind
             | Self::BadClaim => Blame::Peer,
             Self::Forked => Blame::Author,
-            Self::TooManyPeers | Self::Stopping => Blame::Ours,
-            Self::Clone | Self::Duplicate | Self::TooSlow => Blame::Nobody,
+            Self::Stopping => Blame::Ours,
+            Self::TooManyPeers | Self::Clone | Self::Duplicate | Self::TooSlow => Blame::Nobody,
         }
     }
 }

@@ -9,5 +9,6 @@
 mod copies;
 mod offline;
 mod own_log;
+mod peers;
 mod running;
 mod support;

@@ -114,6 +114,8 @@ pub(super) struct Snapshot {
     pub(super) announce: BTreeMap<Nic, BTreeSet<Net>>,
     /// What a change of is a change of the network: VPNs too, for a peer may be dialled through one.
     pub(super) watched: BTreeSet<(Nic, IpAddr)>,
+    /// Where others may reach this machine; not what means something on one link only.
+    pub(super) reachable: BTreeSet<IpAddr>,
     /// Those that are left out, and why; for people.
     pub(super) left_out: BTreeMap<String, &'static str>,
 }
@@ -135,7 +137,12 @@ impl Interfaces {
             if self.watches(interface) {
                 snapshot.watched.insert((nic.clone(), interface.ip()));
             }
-            match self.leaves_out(interface) {
+            let left_out = self.leaves_out(interface);
+            let leads_somewhere = left_out.is_none() || self.watches(interface);
+            if leads_somewhere && !is_of_one_link(interface.ip()) {
+                snapshot.reachable.insert(interface.ip());
+            }
+            match left_out {
                 None => {
                     snapshot.announce.entry(nic).or_default().insert(net(interface));
                 }
@@ -176,6 +183,13 @@ impl Interfaces {
             Self::Named(names) => leads_out && names.contains(&interface.name),
             Self::Loopback => false,
         }
+    }
+}
+
+fn is_of_one_link(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 
@@ -282,6 +296,12 @@ mod tests {
         assert_eq!(names(&snapshot), ["docker0"]);
         assert_eq!(snapshot.left_out.get("wg0"), Some(&"point-to-point"));
         assert_eq!(snapshot.watched.len(), 2);
+        let reachable: Vec<String> = snapshot.reachable.iter().map(ToString::to_string).collect();
+        assert!(
+            reachable.iter().all(|ip| !ip.starts_with("fe80") && !ip.starts_with("127.")),
+            "{reachable:?}"
+        );
+        assert!(!reachable.is_empty());
     }
 
     #[test]

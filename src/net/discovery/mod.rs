@@ -32,6 +32,7 @@ mod watch;
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -65,7 +66,7 @@ pub struct DiscoveryConfig {
     pub port: u16,
     /// The interfaces to use.
     pub interfaces: Interfaces,
-    /// Whether to announce and listen at all. Without it, [`Found::NetworkChanged`] is all that comes.
+    /// Whether to announce and listen at all. Without it, [`Found::NetworkChanged`] and [`Found::Addresses`] are all that comes.
     pub mdns: bool,
 }
 
@@ -76,6 +77,8 @@ pub enum Found {
     Hint(Hint),
     /// An interface came, went or changed its addresses, or the machine woke up.
     NetworkChanged,
+    /// Where this machine can be reached, at first and whenever that changes.
+    Addresses(BTreeSet<IpAddr>),
     /// Something keeps discovery from working; a sentence with the remedy, once for each kind.
     Trouble(String),
 }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -59,6 +60,8 @@ struct Watch {
     sleep: Sleep,
     /// A change that found the channel full.
     untold: bool,
+    /// What was last told of this machine's addresses.
+    told: Option<BTreeSet<IpAddr>>,
 }
 
 struct Listener {
@@ -69,7 +72,7 @@ struct Listener {
 impl Watch {
     fn new(shared: Arc<Shared>, tasks: TaskTracker) -> Self {
         let sleep = Sleep::new(Instant::now(), SystemTime::now());
-        Self { shared, tasks, listeners: BTreeMap::new(), last: None, sleep, untold: false }
+        Self { shared, tasks, listeners: BTreeMap::new(), last: None, sleep, untold: false, told: None }
     }
 
     fn look(&mut self) {
@@ -94,7 +97,19 @@ impl Watch {
         if self.untold {
             self.untold = self.shared.found.try_send(Found::NetworkChanged).is_err();
         }
+        self.tell_addresses(&snapshot);
         self.last = Some(snapshot);
+    }
+
+    fn tell_addresses(&mut self, snapshot: &Snapshot) {
+        if self.told.as_ref() == Some(&snapshot.reachable) {
+            return;
+        }
+        let found = Found::Addresses(snapshot.reachable.clone());
+        // Where the channel is full, the next look tries again.
+        if self.shared.found.try_send(found).is_ok() {
+            self.told = Some(snapshot.reachable.clone());
+        }
     }
 
     fn listen_on(&mut self, snapshot: &Snapshot) {

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Admitted, Change, Context, Link, PING_EVERY, Peers, Side, Stage};
+use super::{Admitted, Change, Context, Link, PING_EVERY, Peers, Side, Stage, WantOfRoom};
 use crate::{
     ledger::types::Millis,
     log::{
@@ -90,6 +90,9 @@ impl Peers {
     ) -> Vec<Change> {
         if !others.is_empty() {
             out.push(Effect::Control { link, frame: ControlFrame::Records(others.to_vec()) });
+        }
+        if let Some(state) = self.links.get_mut(&link) {
+            state.want_of_room = WantOfRoom::TurnedAway;
         }
         let about = format!("{} of {}", self.count(), context.setup.peers_max);
         self.refuse(link, Refusal::about(RefusalCode::TooManyPeers, about), out);
@@ -196,13 +199,7 @@ impl Peers {
                         Room::Free => {}
                         Room::InPlaceOf(other) => changes = self.give_up(*other, out),
                         // Others came in while we asked.
-                        Room::Full(_) => {
-                            if let Some(state) = self.links.get_mut(&link) {
-                                state.is_given_up = true;
-                            }
-                            self.refuse(link, Refusal::plain(RefusalCode::TooManyPeers), out);
-                            return vec![];
-                        }
+                        Room::Full(_) => return self.turn_away(context, link, &hello, &[], out),
                     }
                 }
                 changes.extend(self.establish(context, link, hello, out));
