@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, Ipv4Addr},
-    time::{Duration, Instant, SystemTime},
 };
 
 /// Which interfaces discovery uses.
@@ -205,33 +204,6 @@ fn net(interface: &if_addrs::Interface) -> Net {
     Net { ip: interface.ip(), prefix }
 }
 
-/// Notices that the machine, or this process alone, was stopped for a while.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sleep {
-    mono: Instant,
-    wall: SystemTime,
-}
-
-/// A gap between two looks that no busy machine explains.
-const ASLEEP_MIN: Duration = Duration::from_secs(5);
-
-impl Sleep {
-    pub(super) const fn new(mono: Instant, wall: SystemTime) -> Self {
-        Self { mono, wall }
-    }
-
-    /// Whether there was a gap since the last look. Looks must be about a second apart.
-    ///
-    /// The monotonic clock goes on while a process is stopped, and stands still while the machine is suspended; then
-    /// only the wall clock shows it. A wall clock that was set forward looks the same, and costs some early dials.
-    pub(super) fn woke(&mut self, mono: Instant, wall: SystemTime) -> bool {
-        let by_mono = mono.saturating_duration_since(self.mono);
-        let by_wall = wall.duration_since(self.wall).unwrap_or_default();
-        *self = Self { mono, wall };
-        by_mono.max(by_wall) >= ASLEEP_MIN
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use if_addrs::{IfAddr, IfOperStatus, Ifv4Addr, Ifv6Addr, Interface};
@@ -332,16 +304,5 @@ mod tests {
         assert!(
             six.contains("fd00::ffff".parse().unwrap()) && !six.contains("fd00:0:0:1::1".parse().unwrap())
         );
-    }
-
-    #[test]
-    fn a_gap_on_either_clock_is_a_sleep_and_a_second_is_not() {
-        let (mono, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
-        let second = Duration::from_secs(1);
-        let mut sleep = Sleep::new(mono, wall);
-        assert!(!sleep.woke(mono + second, wall + second));
-        assert!(sleep.woke(mono + second * 2, wall + second * 600), "suspended");
-        assert!(sleep.woke(mono + second * 62, wall + second * 660), "stopped");
-        assert!(!sleep.woke(mono + second * 63, wall), "set back");
     }
 }

@@ -27,6 +27,7 @@ mod mdns;
 mod preflight;
 mod remembered;
 mod sighting;
+mod sleep;
 mod trouble;
 mod watch;
 

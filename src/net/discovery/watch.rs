@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
@@ -19,8 +19,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Found, Interfaces, Order, Shared,
-    interfaces::{Net, Nic, Sleep, Snapshot},
+    interfaces::{Net, Nic, Snapshot},
     mdns,
+    sleep::{Clocks, slept},
     trouble::Trouble,
 };
 
@@ -57,7 +58,8 @@ struct Watch {
     tasks: TaskTracker,
     listeners: BTreeMap<Nic, Listener>,
     last: Option<Snapshot>,
-    sleep: Sleep,
+    /// The clocks at the last look.
+    clocks: Clocks,
     /// A change that found the channel full.
     untold: bool,
     /// What was last told of this machine's addresses.
@@ -71,12 +73,15 @@ struct Listener {
 
 impl Watch {
     fn new(shared: Arc<Shared>, tasks: TaskTracker) -> Self {
-        let sleep = Sleep::new(Instant::now(), SystemTime::now());
-        Self { shared, tasks, listeners: BTreeMap::new(), last: None, sleep, untold: false, told: None }
+        let clocks = Clocks::now();
+        Self { shared, tasks, listeners: BTreeMap::new(), last: None, clocks, untold: false, told: None }
     }
 
     fn look(&mut self) {
-        let woke = self.sleep.woke(Instant::now(), SystemTime::now());
+        let clocks = Clocks::now();
+        let woke = slept(self.clocks, clocks, LOOK_EVERY);
+        self.clocks = clocks;
+        self.untold |= woke;
         let snapshot = match self.shared.config.interfaces.look() {
             Ok(snapshot) => snapshot,
             Err(error) => {
