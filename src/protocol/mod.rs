@@ -20,7 +20,7 @@
 //! author that signs two histories is convicted by its own signatures, and its log ends. What each peer has said that it holds is kept
 //! beside what we hold.
 //!
-//! **Who is there** (`dialling.rs`, `peers.rs`, `hello.rs`). Hints say where somebody may be; both sides dial; TLS proves
+//! **Who is there** (`neighbours.rs`, with `dialling.rs`, `peers.rs`, `hello.rs`, `overlay.rs`, `address_book.rs`). Hints say where somebody may be; both sides dial; TLS proves
 //! keys; Hello proves federation, rules, work and claims; of two links between the same nodes one stays.
 //!
 //! `wire.rs` turns [`frame`]s into bytes and back. No file but this one contains `impl Federation`: sub-machines return
@@ -38,6 +38,7 @@ pub mod guard;
 pub mod hello;
 pub mod input;
 pub mod mending;
+pub mod neighbours;
 pub mod overlay;
 pub mod own;
 pub mod peers;
@@ -51,32 +52,24 @@ pub mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-
 use self::{
-    address_book::{AddressBook, Told as Heard},
     admission::{Admission, admit},
     authors::Authors,
-    dialling::Dialling,
     event::{Event, SegmentRefusal},
     faults::{Faults, Found, Reported},
-    frame::{
-        BalanceFrame, ControlFrame, FaultReport, HEADS_PER_FRAME_MAX, HeadReport, RECORDS_PER_FRAME_MAX,
-        SignedRecord, StreamKind,
-    },
-    guard::Guard,
+    frame::{BalanceFrame, FaultReport, HEADS_PER_FRAME_MAX, HeadReport, StreamKind},
     hello::Setup,
-    input::{Answer, Attempt, DiskLow, Effect, Ended, Input, LinkId, Now, Ticket},
+    input::{Answer, DiskLow, Effect, Input, LinkId, Now, Ticket},
     mending::Mending,
-    overlay::{Overlay, Room, Scene},
+    neighbours::{LinkChange, Neighbours},
     own::{Halt, Own, OwnHeard},
-    peers::{Arrival, Change, Context, Peers, Side},
+    peers::{Arrival, Side},
     recovery::Standing,
     refusal::{Refusal, RefusalCode},
     relay::Relay,
     step::Steps,
     sync::{Finding, Sync, Told},
-    view::{AuthorView, PeerState, PeerView, Unlinked, View},
+    view::{AuthorView, PeerView, View},
 };
 use crate::{
     ledger::types::{Millis, Seq},
@@ -103,12 +96,7 @@ pub struct Federation {
     relay: Relay,
     faults: Faults,
     steps: Steps,
-    peers: Peers,
-    dialling: Dialling,
-    overlay: Overlay,
-    records: AddressBook,
-    guard: Guard,
-    rng: ChaCha8Rng,
+    neighbours: Neighbours,
     time_mark_at: Millis,
     clock_is_ahead: bool,
     /// While the disk has too little room, nothing is taken in.
@@ -149,12 +137,7 @@ impl Federation {
             relay: Relay::default(),
             faults,
             steps: Steps::default(),
-            peers: Peers::default(),
-            dialling: Dialling::default(),
-            overlay: Overlay::default(),
-            records: AddressBook::default(),
-            guard: Guard::default(),
-            rng: ChaCha8Rng::from_seed(seed),
+            neighbours: Neighbours::new(seed),
             time_mark_at: now.mono,
             clock_is_ahead: false,
             is_full: false,
@@ -175,20 +158,19 @@ impl Federation {
             }
             Input::Stored { through } => self.stored(now, through, out),
             Input::Connected { link, node, attempt, address, exporter } => {
-                if let Some(attempt) = attempt {
-                    self.dialling.connected(attempt, node);
-                }
-                let cut = self.authors.cut(node);
-                let context = Context { setup: &self.setup, guard: &self.guard, now, room: &Room::Free };
                 let side = if attempt.is_some() { Side::Dialler } else { Side::Acceptor };
-                self.peers.connected(context, link, Arrival { node, address, exporter, side }, out);
-                if let Some(cut) = cut {
-                    self.expel(now, node, &Refusal::about(RefusalCode::Forked, format!("entry {cut}")), out);
-                }
-                self.dial(now, out);
+                let (arrival, cut) = (Arrival { node, address, exporter, side }, self.authors.cut(node));
+                let at = (&self.setup, now);
+                let changes = self.neighbours.connected(at, (link, attempt), arrival, cut, out);
+                self.changed(now, changes, out);
             }
-            Input::DialFailed { attempt, why } => self.dial_failed(now, attempt, why, out),
-            Input::Control { link, frame } => self.control(now, link, frame, out),
+            Input::DialFailed { attempt, why } => {
+                self.neighbours.dial_failed((&self.setup, now), attempt, why, out);
+            }
+            Input::Control { link, frame } => {
+                let changes = self.neighbours.control((&self.setup, now), link, frame, out);
+                self.changed(now, changes, out);
+            }
             Input::Balance { link, frame } => self.balance(now, link, frame, out),
             Input::Heard { link, segment } => self.heard(now, link, segment, out),
             Input::HeardWrong { link, fault } => self.wrong(now, link, SegmentRefusal::Wrong(fault), out),
@@ -203,15 +185,12 @@ impl Federation {
                 self.mending.damaged(now.mono, author, seq, out);
             }
             Input::Disk(low) => self.disk(now, low, out),
-            Input::Disconnected { link, why } => self.disconnected(now, link, why, out),
-            Input::Hint(hint) => {
-                self.dialling.hint(&self.setup, now, hint, out);
-                self.dial(now, out);
+            Input::Disconnected { link, why } => {
+                let changes = self.neighbours.disconnected((&self.setup, now), link, why, out);
+                self.changed(now, changes, out);
             }
-            Input::NetworkChanged => {
-                self.dialling.afresh(now, &mut self.rng);
-                self.dial(now, out);
-            }
+            Input::Hint(hint) => self.neighbours.hint((&self.setup, now), hint, out),
+            Input::NetworkChanged => self.neighbours.network_changed((&self.setup, now), out),
             Input::Proof { link, proof } => self.proof(now, link, &proof, out),
             Input::ProofWrong { link, fault } => self.wrong(now, link, SegmentRefusal::Proof(fault), out),
             Input::Compared { link, author, comparison } => {
@@ -238,10 +217,7 @@ impl Federation {
             self.mending.wake_at(),
             self.faults.wake_at(),
             self.own.wake_at(),
-            self.peers.wake_at(),
-            self.dialling.wake_at(),
-            self.overlay.wake_at(),
-            self.records.wake_at(),
+            self.neighbours.wake_at(),
             Some(self.time_mark_at),
         ]
         .into_iter()
@@ -258,34 +234,17 @@ impl Federation {
     /// How many links count.
     #[must_use]
     pub fn links(&self) -> usize {
-        self.peers.count()
+        self.neighbours.peers().count()
     }
 
     /// A snapshot. Accounts are shared, not copied.
     #[must_use]
     pub fn view(&self, now: Now) -> View {
-        let verified = self.peers.verified(now.mono).map(|(id, name, peer)| {
-            let (addresses, sources) = self.dialling.known_of(id);
-            let shown =
-                self.authors.get(id).map_or(name, |author| self.authors.shown_name(id, &author.book.name));
-            let step = self.steps.view(peer.link, &self.authors);
-            PeerView { id: Some(id), name: shown, addresses, sources, state: PeerState::Verified(peer), step }
-        });
-        let lacking = self.overlay.lacking(self.scene(now));
-        let seen = self.dialling.unlinked(now, &self.peers, lacking).map(|place| {
-            let refused = place.id.and_then(|id| self.guard.refused_for(now.mono, id));
-            PeerView {
-                id: place.id,
-                name: place.name.unwrap_or_default().to_owned(),
-                addresses: place.addresses,
-                sources: place.sources,
-                state: PeerState::Seen(match refused {
-                    Some(left) => Unlinked::BackingOff { left },
-                    None => place.why,
-                }),
-                step: None,
-            }
-        });
+        let complete = |id: NodeId, link: LinkId, peer: PeerView| {
+            let known = self.authors.get(id).map(|author| self.authors.shown_name(id, &author.book.name));
+            PeerView { name: known.unwrap_or(peer.name), step: self.steps.view(link, &self.authors), ..peer }
+        };
+        let peers = self.neighbours.view((&self.setup, now), complete);
         let authors = self.authors.iter().map(|(id, author)| {
             let view = AuthorView {
                 name: self.authors.shown_name(id, &author.book.name),
@@ -296,7 +255,7 @@ impl Federation {
             (id, view)
         });
         View {
-            peers: verified.chain(seen).collect(),
+            peers,
             authors: authors.collect(),
             erased: self.faults.iter().filter(|(id, _)| self.authors.get(*id).is_none()).collect(),
             lost_thoughts: self.own.lost(),
@@ -324,80 +283,16 @@ impl Federation {
         out.extend(published.events.into_iter().map(|event| Effect::Event(Event::Entry(event))));
     }
 
-    fn control(&mut self, now: Now, link: LinkId, frame: ControlFrame, out: &mut Vec<Effect>) {
-        let room = self.room(now, link, &frame);
-        let context = Context { setup: &self.setup, guard: &self.guard, now, room: &room };
-        let changes = self.peers.control(context, link, frame, out);
-        let swapped =
-            |change: &Change| matches!(change, Change::Gone { node, .. } if room == Room::InPlaceOf(*node));
-        if changes.iter().any(swapped) {
-            self.overlay.swapped(now);
-        }
-        if changes.is_empty() {
-            return;
-        }
-        self.changed(now, changes, out);
-        self.dial(now, out);
-    }
-
-    /// Whether there is room for the node that introduces itself with that frame, if it is one that does.
-    fn room(&mut self, now: Now, link: LinkId, frame: &ControlFrame) -> Room {
-        let introduces = matches!(frame, ControlFrame::Hello(_) | ControlFrame::Admitted(_));
-        let Some((node, side)) = self.peers.arrival_of(link).filter(|_| introduces) else {
-            return Room::Free;
-        };
-        let Self { setup, peers, dialling, overlay, rng, .. } = self;
-        let room = overlay.room(Scene { setup, now, peers, dialling }, node, side, rng);
-        match room {
-            Room::Full(_) => Room::Full(self.records.sample(now, node, RECORDS_PER_FRAME_MAX, &mut self.rng)),
-            free @ (Room::Free | Room::InPlaceOf(_)) => free,
-        }
-    }
-
     /// This node is found elsewhere from now on: its peers are told at once.
     fn moved(&mut self, now: Now, addresses: Vec<SocketAddr>, out: &mut Vec<Effect>) {
-        if self.setup.addresses == addresses {
-            return;
-        }
-        self.setup.addresses = addresses;
-        for (link, _) in self.peers.counting() {
-            let frame = ControlFrame::Records(vec![self.setup.signed_record(now)]);
-            out.push(Effect::Control { link, frame });
-        }
-    }
-
-    /// Records were told, and some of them kept.
-    fn heard_of_nodes(&mut self, now: Now, heard: Heard, out: &mut Vec<Effect>) {
-        for hint in heard.hints {
-            self.dialling.hint(&self.setup, now, hint, out);
-        }
-        for node in heard.forgotten {
-            self.dialling.forget_record(node);
-        }
-    }
-
-    fn met(&mut self, now: Now, record: SignedRecord, out: &mut Vec<Effect>) {
-        let heard = self.records.met(&self.setup, now, record, &mut self.rng);
-        self.heard_of_nodes(now, heard, out);
-    }
-
-    fn told_records(&mut self, now: Now, via: NodeId, records: Vec<SignedRecord>, out: &mut Vec<Effect>) {
-        let mut heard = self.records.told(&self.setup, now, via, records, &mut self.rng);
-        let fault = heard.fault.take();
-        self.heard_of_nodes(now, heard, out);
-        if fault.is_none() {
-            return;
-        }
-        out.push(Effect::Event(Event::RecordsRefused { from: via }));
-        if self.guard.strike(now.mono, via) {
-            let refusal = Refusal::about(RefusalCode::BackingOff, "a peer record that its node did not sign");
-            let changes = self.peers.expel(via, &refusal, out);
-            self.changed(now, changes, out);
+        if self.setup.addresses != addresses {
+            self.setup.addresses = addresses;
+            self.neighbours.moved((&self.setup, now), out);
         }
     }
 
     fn balance(&mut self, now: Now, link: LinkId, frame: BalanceFrame, out: &mut Vec<Effect>) {
-        if self.peers.node_of(link).is_none() {
+        if self.neighbours.peers().node_of(link).is_none() {
             return;
         }
         let told = Told { mono: now.mono, link };
@@ -425,7 +320,7 @@ impl Federation {
                 }
                 // The last frame of a round is never a full one.
                 if reports.len() < HEADS_PER_FRAME_MAX
-                    && let Some(peer) = self.peers.node_of(link)
+                    && let Some(peer) = self.neighbours.peers().node_of(link)
                 {
                     self.own.told_all(peer);
                     self.steps.told_all(now.wall, link);
@@ -468,7 +363,8 @@ impl Federation {
         head: &Head,
         out: &mut Vec<Effect>,
     ) -> Result<(), BadSignature> {
-        let Some(peer) = self.peers.node_of(link).filter(|_| head.author == self.setup.id()) else {
+        let Some(peer) = self.neighbours.peers().node_of(link).filter(|_| head.author == self.setup.id())
+        else {
             return Ok(());
         };
         match self.own.heard_of(&self.setup, peer, head) {
@@ -477,7 +373,7 @@ impl Federation {
             OwnHeard::Recovering => {
                 out.push(Effect::Store(vec![Record::Doubted]));
                 out.push(Effect::Event(Event::OwnLogBehind { peer, theirs: head.seq }));
-                let linked: Vec<NodeId> = self.peers.nodes().collect();
+                let linked: Vec<NodeId> = self.neighbours.peers().nodes().collect();
                 for node in linked {
                     self.own.linked(now.mono, node);
                 }
@@ -510,7 +406,7 @@ impl Federation {
         if self.own.try_to_open(&self.setup, now, out) {
             self.grew(now, self.setup.id());
             // Strangers that were met meanwhile were not.
-            let known = self.peers.known(now);
+            let known = self.neighbours.peers().known(now);
             out.extend(known.into_iter().map(|(id, peer)| Effect::Store(vec![Record::Peer { id, peer }])));
         }
     }
@@ -532,7 +428,7 @@ impl Federation {
     }
 
     fn heard(&mut self, now: Now, link: LinkId, segment: Verified<Segment>, out: &mut Vec<Effect>) {
-        if self.peers.node_of(link).is_none() {
+        if self.neighbours.peers().node_of(link).is_none() {
             return;
         }
         let (author, last) = (segment.author(), segment.last());
@@ -616,20 +512,21 @@ impl Federation {
     }
 
     fn wrong(&mut self, now: Now, link: LinkId, why: SegmentRefusal, out: &mut Vec<Effect>) {
-        let Some(from) = self.peers.node_of(link) else {
+        let Some(from) = self.neighbours.peers().node_of(link) else {
             return;
         };
         // What is our own trouble is never counted against anyone.
         let is_theirs = !matches!(why, SegmentRefusal::TooManyAuthors { .. });
         let about = why.to_string();
         out.push(Effect::Event(Event::SegmentRefused { from, why }));
-        if is_theirs && self.guard.strike(now.mono, from) {
-            self.expel(now, from, &Refusal::about(RefusalCode::BackingOff, about), out);
+        if is_theirs {
+            let changes = self.neighbours.strike((&self.setup, now), from, about, out);
+            self.changed(now, changes, out);
         }
     }
 
     fn expel(&mut self, now: Now, node: NodeId, refusal: &Refusal, out: &mut Vec<Effect>) {
-        let changes = self.peers.expel(node, refusal, out);
+        let changes = self.neighbours.expel((&self.setup, now), node, refusal, out);
         self.changed(now, changes, out);
     }
 
@@ -646,7 +543,7 @@ impl Federation {
     }
 
     fn proof(&mut self, now: Now, link: LinkId, proof: &Proof, out: &mut Vec<Effect>) {
-        if self.peers.node_of(link).is_some() {
+        if self.neighbours.peers().node_of(link).is_some() {
             self.convict(now, proof, Found::Told, out);
         }
     }
@@ -700,7 +597,7 @@ impl Federation {
     fn queue_full(&mut self, now: Now, link: LinkId, kind: StreamKind, out: &mut Vec<Effect>) {
         match kind {
             StreamKind::Control => {
-                let Some(node) = self.peers.node_of(link) else {
+                let Some(node) = self.neighbours.peers().node_of(link) else {
                     return;
                 };
                 self.expel(now, node, &Refusal::plain(RefusalCode::TooSlow), out);
@@ -717,83 +614,25 @@ impl Federation {
         }
     }
 
-    fn dial_failed(&mut self, now: Now, attempt: Attempt, why: String, out: &mut Vec<Effect>) {
-        self.dialling.failed(now, attempt, why, &mut self.rng, out);
-        self.dial(now, out);
-    }
-
-    fn disconnected(&mut self, now: Now, link: LinkId, why: Ended, out: &mut Vec<Effect>) {
-        let context = Context { setup: &self.setup, guard: &self.guard, now, room: &Room::Free };
-        let (changes, lost) = self.peers.disconnected(context, link, why, out);
-        if let Some(lost) = lost {
-            self.dialling.lost(now, &lost, &mut self.rng);
-            let is_duplicate = matches!(&lost.why, Ended::Refused(why) if why.code == RefusalCode::Duplicate);
-            if lost.node == self.setup.id() && is_duplicate {
-                self.dialling.met_ourselves(lost.node);
-            }
-        }
-        self.changed(now, changes, out);
-        self.dial(now, out);
-    }
-
     fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let context = Context { setup: &self.setup, guard: &self.guard, now, room: &Room::Free };
-        let changes = self.peers.tick(context, out);
+        let changes = self.neighbours.tick_links((&self.setup, now), out);
         self.changed(now, changes, out);
         self.sync.tick(now.mono, &mut self.authors, self.own.head(), out);
         self.mending.tick(now.mono, out);
         self.faults.tick(now.mono, &self.authors, out);
         self.try_to_open(now, out);
-        let links = self.peers.counting();
-        self.records.tick(&self.setup, now, &links, &mut self.rng, out);
-        self.exchange(now, out);
-        self.dial_if_due(now, out);
+        let changes = self.neighbours.tick_places((&self.setup, now), out);
+        self.changed(now, changes, out);
         if self.time_mark_at <= now.mono {
             self.time_mark_at = now.mono.plus(TIME_MARK_EVERY);
             out.push(Effect::Store(vec![Record::NewestTime(now.wall)]));
         }
     }
 
-    const fn scene(&self, now: Now) -> Scene<'_> {
-        Scene { setup: &self.setup, now, peers: &self.peers, dialling: &self.dialling }
-    }
-
-    /// Looks at all places; only needed where one of them or the links changed.
-    fn dial(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Self { setup, peers, dialling, overlay, rng, .. } = self;
-        overlay.settle(Scene { setup, now, peers, dialling }, rng);
-        let lacking = self.overlay.lacking(self.scene(now));
-        self.dialling.dial(now, &self.peers, lacking, &mut self.rng, out);
-    }
-
-    fn dial_if_due(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.dialling.wake_at().is_some_and(|at| at <= now.mono) {
-            self.dial(now, out);
-        }
-    }
-
-    fn exchange(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Self { setup, peers, dialling, overlay, rng, .. } = self;
-        let exchange = overlay.exchange(Scene { setup, now, peers, dialling }, rng);
-        if let Some(node) = exchange.give_up {
-            self.give_up(now, node, out);
-        }
-        if exchange.extra > 0 {
-            let lacking = self.overlay.lacking(self.scene(now));
-            let lacking = lacking.max(exchange.extra);
-            self.dialling.dial(now, &self.peers, lacking, &mut self.rng, out);
-        }
-    }
-
-    fn give_up(&mut self, now: Now, node: NodeId, out: &mut Vec<Effect>) {
-        let changes = self.peers.give_up(node, out);
-        self.changed(now, changes, out);
-    }
-
-    fn changed(&mut self, now: Now, changes: Vec<Change>, out: &mut Vec<Effect>) {
+    fn changed(&mut self, now: Now, changes: Vec<LinkChange>, out: &mut Vec<Effect>) {
         for change in changes {
             match change {
-                Change::Gone { link, node } => {
+                LinkChange::Gone { link, node } => {
                     self.sync.gone(Told { mono: now.mono, link }, &self.authors, out);
                     self.mending.gone(now.mono, link, out);
                     self.faults.gone(Told { mono: now.mono, link }, &self.authors, out);
@@ -801,30 +640,17 @@ impl Federation {
                     self.steps.gone(link);
                     self.own.unlinked(node);
                 }
-                Change::CloneOfUs => self.clone_of_us(out),
-                Change::TurnedAway { record } => self.met(now, record, out),
-                Change::Records { via, records } => self.told_records(now, via, records, out),
-                Change::Established { link, node, known, record, side } => {
+                LinkChange::CloneOfUs => self.clone_of_us(out),
+                LinkChange::Established { link, node, known } => {
                     if self.own.may_remember(node) {
                         out.push(Effect::Store(vec![Record::Peer { id: node, peer: known }]));
                     }
-                    if let Some(address) = self.peers.address_of(link) {
-                        self.dialling.established(node, address);
-                    }
-                    self.met(now, record, out);
-                    self.records.established(now, link, node, &mut self.rng, out);
                     self.own.linked(now.mono, node);
                     self.relay.established(link, node, out);
                     self.steps.established(link, &self.authors);
                     self.faults.established(link, node, &mut self.authors, out);
                     self.sync.established(link, node, &mut self.authors, self.own.head(), out);
                     self.mending.established(now.mono, link, out);
-                    if side == Side::Dialler {
-                        let Self { setup, peers, dialling, overlay, rng, .. } = &mut *self;
-                        let scene = Scene { setup, now, peers, dialling };
-                        let surplus = overlay.surplus(scene, node, rng);
-                        surplus.into_iter().for_each(|surplus| self.give_up(now, surplus, out));
-                    }
                 }
             }
         }
@@ -833,7 +659,7 @@ impl Federation {
     /// The time that our own entries carry. A clock far ahead of the peers' would freeze our log for them, so it
     /// gives way; being behind harms nobody. Source: protocol.md, Time.
     fn writing_time(&mut self, now: Now, out: &mut Vec<Effect>) -> Now {
-        let behind = self.peers.median_clock_ahead_ms().unwrap_or(0).saturating_neg();
+        let behind = self.neighbours.peers().median_clock_ahead_ms().unwrap_or(0).saturating_neg();
         let was_ahead = std::mem::replace(&mut self.clock_is_ahead, behind > CLOCK_AHEAD_MAX_MS);
         if !self.clock_is_ahead {
             return now;
