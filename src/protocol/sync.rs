@@ -209,7 +209,13 @@ impl Sync {
         authors: &mut Authors,
         out: &mut Vec<Effect>,
     ) -> Vec<Finding> {
-        reports.iter().map(|report| self.head(told, report, (federation, relay), authors, out)).collect()
+        // Those of whom least is missing are asked for first: an author that is writing now does not wait behind a backlog.
+        let mut reports: Vec<&HeadReport> = reports.iter().collect();
+        reports.sort_by_key(|report| {
+            report.head.seq.0.saturating_sub(authors.missing_from(report.head.author).0)
+        });
+        let by = (federation, relay);
+        reports.into_iter().map(|report| self.head(told, report, by, authors, out)).collect()
     }
 
     fn head(
@@ -329,8 +335,12 @@ impl Sync {
             return;
         };
         peer.serving.remove(&author);
-        let next = peer.queued.iter().position(|(waiting, _)| !peer.serving.contains(waiting));
-        if let Some((author, span)) = next.and_then(|place| peer.queued.remove(place)) {
+        // The shortest first, so that who lacks little does not wait behind a backlog; who asks for little again and again makes only
+        // its own backlog wait.
+        let idle = peer.queued.iter().enumerate().filter(|(_, (waiting, _))| !peer.serving.contains(waiting));
+        let next = idle.min_by_key(|(_, (_, span))| span.last.0.saturating_sub(span.first.0));
+        if let Some((author, span)) = next.map(|(place, _)| place).and_then(|place| peer.queued.remove(place))
+        {
             peer.serve(link, author, span, out);
         }
     }
