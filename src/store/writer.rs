@@ -1,12 +1,13 @@
 //! The one writer: a thread that commits what waits, all of it in one transaction. What arrives during a commit joins
-//! the next one, so a burst of a thousand thoughts costs a few syncs. After a commit of our own entries it moves the sign mark
+//! the next one, so a burst of a thousand thoughts costs a few syncs. What somebody waits for goes first: our own log and small notes
+//! have a queue of their own, which others' entries, however many, can't hold up for longer than one commit. After a commit of our own entries it moves the sign mark
 //! before it tells. A full disk makes it wait; any other failure ends it.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
@@ -32,12 +33,20 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 const RECORDS_PER_COMMIT_MAX: usize = 4_096;
 /// Bytes that one transaction takes; the group that reaches it still goes along, because a group is never split.
 const BYTES_PER_COMMIT_MAX: usize = 8 << 20;
+/// Bytes of others' entries that one transaction takes, likewise: some thirty milliseconds, for which a thought of our own may
+/// have to wait.
+const OTHERS_BYTES_PER_COMMIT_MAX: usize = 1 << 20;
+/// From so many waiting bytes of others' entries on, the writer is behind: a few commits, so that it never runs out of work while
+/// more is fetched.
+const BEHIND_BYTES: usize = 4 << 20;
 /// How long a writer waits on a full disk before it tries again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// What a record takes beside headers and contents: an account is the most of it, with its fingerprints.
 const RECORD_BYTES: usize = 2_560;
 
 const _: () = assert!(BYTES_PER_COMMIT_MAX * 2 <= WAITING_BYTES_MAX);
+const _: () =
+    assert!(OTHERS_BYTES_PER_COMMIT_MAX * 2 <= BEHIND_BYTES && BEHIND_BYTES * 2 <= WAITING_BYTES_MAX);
 
 /// What the writer's thread works with.
 #[derive(Debug)]
@@ -53,10 +62,43 @@ pub struct WriterSetup {
 /// Hands records to the writer thread.
 #[derive(Debug)]
 pub struct Writer {
-    queue: mpsc::Sender<Group>,
-    waiting: Arc<Waiting>,
+    queue: Sending,
+    own: NodeId,
     ending: Arc<AtomicBool>,
     thread: thread::JoinHandle<()>,
+}
+
+/// The sender's end of the queue. Dropped, it lets the thread end behind what waits.
+#[derive(Debug)]
+struct Sending(Arc<Queue>);
+
+/// The thread's end of the queue. Dropped, nothing more is taken.
+#[derive(Debug)]
+struct Taking(Arc<Queue>);
+
+/// What was sent and not yet taken up by the thread.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Our own log, and notes of a few bytes.
+    own: Lane,
+    /// What concerns others' logs, in the order in which it came: each builds on what came before.
+    others: Lane,
+    /// Nothing more comes.
+    is_closed: bool,
+    /// Nothing more is taken.
+    is_over: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    groups: VecDeque<Group>,
+    bytes: usize,
 }
 
 /// Records that are committed together.
@@ -64,13 +106,6 @@ pub struct Writer {
 struct Group {
     records: Vec<Record>,
     bytes: usize,
-}
-
-/// What was sent and not yet taken up by the thread.
-#[derive(Debug, Default)]
-struct Waiting {
-    groups: AtomicUsize,
-    bytes: AtomicUsize,
 }
 
 /// A commit that is done.
@@ -99,12 +134,13 @@ impl Writer {
         setup: WriterSetup,
         done: impl Fn(Result<Committed, StoreError>) + Send + 'static,
     ) -> Self {
-        let (queue, groups) = mpsc::channel();
-        let waiting = Arc::new(Waiting::default());
+        let queue = Arc::new(Queue::default());
         let ending = Arc::new(AtomicBool::new(false));
-        let desk = Desk { store, setup, waiting: Arc::clone(&waiting), ending: Arc::clone(&ending) };
-        let thread = thread::spawn(move || desk.write(&groups, done));
-        Self { queue, waiting, ending, thread }
+        let own = setup.own;
+        let desk = Desk { store, setup, ending: Arc::clone(&ending) };
+        let taking = Taking(Arc::clone(&queue));
+        let thread = thread::spawn(move || desk.write(&taking, done));
+        Self { queue: Sending(queue), own, ending, thread }
     }
 
     /// Takes records that are to be committed together. Never blocks.
@@ -113,14 +149,24 @@ impl Writer {
     /// Where too much waits already or the thread has ended. In the first case something waits, so a commit is still
     /// to come, and with it room; in the second `done` has heard of the failure.
     pub fn send(&self, records: Vec<Record>) -> Result<(), WriterFull> {
-        if self.waiting.is_full() {
+        let bytes = records.iter().map(record_bytes).sum();
+        let is_others = records.iter().any(|record| is_of_others(record, self.own));
+        let mut waiting = self.queue.0.lock();
+        let is_over = waiting.is_over;
+        let lane = if is_others { &mut waiting.others } else { &mut waiting.own };
+        if is_over || lane.is_full() {
             return Err(WriterFull { records });
         }
-        let bytes = records.iter().map(record_bytes).sum();
-        self.waiting.add(bytes);
-        self.queue
-            .send(Group { records, bytes })
-            .map_err(|mpsc::SendError(group)| WriterFull { records: group.records })
+        lane.push(Group { records, bytes });
+        drop(waiting);
+        self.queue.0.changed.notify_one();
+        Ok(())
+    }
+
+    /// Whether so much of others' logs waits that nobody should ask for more.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.queue.0.lock().others.bytes >= BEHIND_BYTES
     }
 
     /// Commits what waits and ends the thread; on a full disk it gives up what waits, which was never acknowledged. Blocks. A commit that failed was told to `done`, and is no error here.
@@ -135,21 +181,65 @@ impl Writer {
     }
 }
 
-impl Waiting {
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that is done under this lock can leave the queue half changed.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.lock().is_closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+    }
+}
+
+impl Taking {
+    /// The records that the next transaction takes, ours first; waits for some. `None` where there are none and none will come.
+    fn next(&self) -> Option<Vec<Record>> {
+        let mut waiting = self.0.lock();
+        while waiting.own.groups.is_empty() && waiting.others.groups.is_empty() {
+            if waiting.is_closed {
+                return None;
+            }
+            waiting = self.0.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut records = waiting.own.take(RECORDS_PER_COMMIT_MAX, BYTES_PER_COMMIT_MAX);
+        records.append(&mut waiting.others.take(RECORDS_PER_COMMIT_MAX, OTHERS_BYTES_PER_COMMIT_MAX));
+        Some(records)
+    }
+}
+
+impl Lane {
     /// Asked before a group is added, so that one which alone exceeds the bound is taken where nothing waits.
     fn is_full(&self) -> bool {
-        self.groups.load(Ordering::Acquire) >= WAITING_MAX
-            || self.bytes.load(Ordering::Acquire) >= WAITING_BYTES_MAX
+        self.groups.len() >= WAITING_MAX || self.bytes >= WAITING_BYTES_MAX
     }
 
-    fn add(&self, bytes: usize) {
-        self.groups.fetch_add(1, Ordering::AcqRel);
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+    fn push(&mut self, group: Group) {
+        self.bytes = self.bytes.saturating_add(group.bytes);
+        self.groups.push_back(group);
     }
 
-    fn remove(&self, bytes: usize) {
-        self.groups.fetch_sub(1, Ordering::AcqRel);
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+    /// Records of whole groups, until there are so many.
+    fn take(&mut self, records_max: usize, bytes_max: usize) -> Vec<Record> {
+        let (mut records, mut bytes) = (vec![], 0_usize);
+        while records.len() < records_max
+            && bytes < bytes_max
+            && let Some(mut group) = self.groups.pop_front()
+        {
+            self.bytes = self.bytes.saturating_sub(group.bytes);
+            bytes = bytes.saturating_add(group.bytes);
+            records.append(&mut group.records);
+        }
+        records
     }
 }
 
@@ -157,14 +247,12 @@ impl Waiting {
 struct Desk {
     store: Arc<dyn Store>,
     setup: WriterSetup,
-    waiting: Arc<Waiting>,
     ending: Arc<AtomicBool>,
 }
 
 impl Desk {
-    fn write(mut self, groups: &mpsc::Receiver<Group>, done: impl Fn(Result<Committed, StoreError>)) {
-        while let Ok(first) = groups.recv() {
-            let records = take(first, groups, &self.waiting);
+    fn write(mut self, queue: &Taking, done: impl Fn(Result<Committed, StoreError>)) {
+        while let Some(records) = queue.next() {
             match self.commit(&records, &done) {
                 Ok(Some(committed)) => done(Ok(committed)),
                 // What was given up may have been a doubt: the mark says no stop.
@@ -272,19 +360,16 @@ impl WriterSetup {
     }
 }
 
-/// The records of `first` and of what waits behind it, as far as one transaction takes them.
-fn take(first: Group, groups: &mpsc::Receiver<Group>, waiting: &Waiting) -> Vec<Record> {
-    let Group { mut records, mut bytes } = first;
-    waiting.remove(bytes);
-    while records.len() < RECORDS_PER_COMMIT_MAX
-        && bytes < BYTES_PER_COMMIT_MAX
-        && let Ok(mut more) = groups.try_recv()
-    {
-        waiting.remove(more.bytes);
-        bytes = bytes.saturating_add(more.bytes);
-        records.append(&mut more.records);
+/// Whether a record belongs to another's log. All of those go one way, in order.
+fn is_of_others(record: &Record, own: NodeId) -> bool {
+    match record {
+        Record::Entries { author, .. } | Record::Mended { author, .. } => *author != own,
+        Record::Submission { .. }
+        | Record::Peer { .. }
+        | Record::NewestTime(_)
+        | Record::Doubted
+        | Record::Recovered => false,
     }
-    records
 }
 
 fn record_bytes(record: &Record) -> usize {

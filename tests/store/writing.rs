@@ -127,14 +127,38 @@ fn the_queue_takes_no_more_than_its_bytes_and_gives_the_rest_back() {
     let group = vec![long(1)];
     let sent = (0..100).take_while(|_| writer.send(group.clone()).is_ok()).count();
     assert!((4..=5).contains(&sent), "{sent} groups of 17 MiB were taken");
-    let refused = writer.send(vec![peer.next("")]).unwrap_err();
+    let refused = writer.send(group).unwrap_err();
     assert_eq!(refused.records.len(), 1, "what was not taken comes back");
+    writer.send(vec![peer.next("")]).expect("others' entries have a bound of their own");
     *store.open.lock().unwrap() = true;
     store.opened.notify_all();
     writer.finish().unwrap();
     drop(hears);
     let first = store.commits.lock().unwrap()[0];
     assert_eq!(first, 1, "a group above the bound of a transaction goes alone");
+}
+
+#[test]
+fn our_own_entry_waits_for_one_commit_of_others_and_not_for_all_that_came_before_it() {
+    let store = Arc::new(Gate::default());
+    let (mut author, mut peer) = (Author::new(1), Author::new(2));
+    let (told, hears) = mpsc::channel();
+    let writer = Writer::start(store.clone(), desk(author.id), move |done| told.send(done.unwrap()).unwrap());
+    for number in 0..2_000 {
+        let content = if number == 0 { String::new() } else { good(number) };
+        writer.send(vec![peer.next(&content)]).unwrap();
+    }
+    assert!(writer.is_behind(), "five megabytes wait");
+    writer.send(vec![author.next("")]).unwrap();
+    *store.open.lock().unwrap() = true;
+    store.opened.notify_all();
+    writer.finish().unwrap();
+    let done: Vec<_> = hears.iter().collect();
+    // The first may have begun before there was anything of ours.
+    let ours = done.iter().position(|commit| commit.own_through == Some(Seq::GENESIS)).unwrap();
+    assert!(ours <= 1, "it came in commit {ours}");
+    assert!(done.len() > 4, "others' entries are taken a part at a time: {done:?}");
+    assert_eq!(store.load().unwrap().authors[&peer.id].seq(), Seq(1_999), "in their order");
 }
 
 #[test]
