@@ -58,7 +58,9 @@ pub(crate) fn write(
     let mut authors: Vec<Author> =
         (0..authors).map(|number| Author::new(number, federation, policy)).collect();
     let mut backlog = Backlog { entries: 0, bytes: 0, corpus: CorpusSize::default() };
-    store.commit(&authors.iter_mut().map(|author| backlog.count(author.genesis())).collect::<Vec<_>>()).unwrap();
+    store
+        .commit(&authors.iter_mut().map(|author| backlog.count(author.genesis())).collect::<Vec<_>>())
+        .unwrap();
     let share = thoughts / authors.len() as u64;
     let mut records = vec![];
     for first in (0..share).step_by(SEGMENT as usize) {

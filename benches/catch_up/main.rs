@@ -110,8 +110,8 @@ async fn speed() -> bool {
     }
     rates.sort_by(f64::total_cmp);
     let (median, ratio) = (rates[rates.len() / 2], ratios.iter().copied().fold(0.0, f64::max));
-    let fast = verdict("catch-up, entries/s (median)", median, ENTRIES_PER_SECOND_MIN, median >= ENTRIES_PER_SECOND_MIN);
-    fast & verdict("catch-up, bytes received for each missing one", ratio, BYTES_RATIO_MAX, ratio <= BYTES_RATIO_MAX)
+    let fast = at_least("catch-up, entries/s (median)", median, ENTRIES_PER_SECOND_MIN);
+    fast & at_most("catch-up, bytes received for each missing one", ratio, BYTES_RATIO_MAX)
 }
 
 /// A node that catches up, and thoughts that are published meanwhile.
@@ -140,7 +140,7 @@ async fn live() -> bool {
     node.stop();
     node.stopped().await.unwrap();
     server.end().await;
-    verdict("live thoughts beside a catch-up: p99 to the idle one", ratio, LIVE_RATIO_MAX, ratio < LIVE_RATIO_MAX)
+    at_most("live thoughts beside a catch-up: p99 to the idle one", ratio, LIVE_RATIO_MAX)
 }
 
 struct BothWays {
@@ -244,7 +244,11 @@ async fn stalled() -> bool {
         let last = *submitted.keys().last().unwrap();
         let heard = heard_through(&mut thor, last).await;
         let latencies = Latencies::between(&submitted, &heard);
-        if is_stalled { beside.extend(latencies.sorted) } else { free.extend(latencies.sorted) };
+        if is_stalled {
+            beside.extend(latencies.sorted);
+        } else {
+            free.extend(latencies.sorted);
+        };
         rss.push(rss_bytes());
         if is_stalled {
             sprout.signal("CONT");
@@ -263,9 +267,8 @@ async fn stalled() -> bool {
     legion.stopped().await.unwrap();
     thor.end().await;
     sprout.end().await;
-    let holds = verdict("live thoughts beside a stopped peer: p99 to that without", ratio, STALLED_RATIO_MAX, ratio <= STALLED_RATIO_MAX);
-    let bounded = growth <= STALLED_GROWTH_BYTES_MAX;
-    holds & verdict("growth of memory, MB", growth as f64 / 1e6, STALLED_GROWTH_BYTES_MAX as f64 / 1e6, bounded)
+    let holds = at_most("live thoughts beside a stopped peer: p99 to that without", ratio, STALLED_RATIO_MAX);
+    holds & at_most("growth of memory, MB", growth as f64 / 1e6, STALLED_GROWTH_BYTES_MAX as f64 / 1e6)
 }
 
 /// A data directory of a node with so many thoughts of others in its store.
@@ -358,10 +361,19 @@ impl Latencies {
     }
 }
 
-fn verdict(what: &str, found: f64, limit: f64, held: bool) -> bool {
-    let said = if held { "held" } else { "missed" };
-    say(&format!("= {what}: {found:.2} (limit {limit:.1}: {said})"));
-    held
+fn at_most(what: &str, found: f64, limit: f64) -> bool {
+    verdict(what, found, (found <= limit).then_some(limit).ok_or(limit))
+}
+
+fn at_least(what: &str, found: f64, limit: f64) -> bool {
+    verdict(what, found, (found >= limit).then_some(limit).ok_or(limit))
+}
+
+fn verdict(what: &str, found: f64, limit: Result<f64, f64>) -> bool {
+    let (Ok(bound) | Err(bound)) = limit;
+    let said = if limit.is_ok() { "held" } else { "missed" };
+    say(&format!("= {what}: {found:.2} (limit {bound:.1}: {said})"));
+    limit.is_ok()
 }
 
 /// Processor time of a process, in milliseconds.

@@ -34,7 +34,12 @@ pub(crate) const ROLE: &str = "--node";
 
 /// Rules under which a node may write as fast as these measurements want.
 pub(crate) fn policy() -> Policy {
-    Policy { pow_bits: 4, rate_base: 1_000_000, freeze_balance: MicroAtp(-1_000_000_000_000), ..Policy::default() }
+    Policy {
+        pow_bits: 4,
+        rate_base: 1_000_000,
+        freeze_balance: MicroAtp(-1_000_000_000_000),
+        ..Policy::default()
+    }
 }
 
 pub(crate) fn config(dir: &Path, name: &str, peers: &[SocketAddr]) -> Config {
@@ -78,7 +83,7 @@ pub(crate) async fn submit(node: &Handle, number: u64, bytes: usize) -> (Seq, u6
     let at = now_ns();
     match node.submit(submission).await.unwrap() {
         Answer::Recorded { recorded, .. } => (recorded.seq, at),
-        other => panic!("{other:?}"),
+        other @ (Answer::Would(_) | Answer::Inadmissible(_) | Answer::Refused(_)) => panic!("{other:?}"),
     }
 }
 
@@ -105,7 +110,7 @@ impl Process {
     /// Starts a node that tells of the entries of `watched`.
     pub(crate) async fn start(dir: &Path, name: &str, peers: &[SocketAddr], watched: Option<NodeId>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(ROLE).arg(dir).arg(name).arg(watched.map_or("-".to_owned(), |id| id.to_string()));
+        command.arg(ROLE).arg(dir).arg(name).arg(watched.map_or_else(|| "-".to_owned(), |id| id.to_string()));
         command.args(peers.iter().map(ToString::to_string)).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -192,6 +192,15 @@ impl Proof {
         (at_cut(&self.cover), second)
     }
 
+    /// About what it takes in memory.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.cover.byte_len().saturating_add(match &self.against {
+            Against::Fork(other) => other.byte_len(),
+            Against::FalseHeader(content) => content.len(),
+        })
+    }
+
     /// Bare entries through a signed head, the one at the cut among them.
     #[must_use]
     pub const fn cover(&self) -> &Segment {

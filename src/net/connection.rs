@@ -60,6 +60,11 @@ pub(super) async fn run(shared: Arc<Shared>, quic: Connection, node: NodeId, sid
         while tasks.join_next().await.is_some() {}
         let why = ended(&link, &error);
         shared.links.remove(link.id);
+        link.unread.close();
+        tokio::select! {
+            () = link.unread.wait() => {}
+            () = shared.stop.cancelled() => {}
+        }
         // Whether somebody still listens makes no difference: this is the last that there is to tell.
         shared.tell(NetEvent::Disconnected { link: link.id, why }).await;
     } else {

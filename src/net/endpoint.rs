@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use quinn::{IdleTimeout, TokioRuntime, TransportConfig, VarInt};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -18,7 +18,8 @@ use super::{
     config::{NetConfig, Timing},
     connection::close_code,
     dial::Dialler,
-    event::NetEvent,
+    held::{Held, SegmentCounts},
+    inbox::InboxSender,
     incoming::Door,
     links::{Link, Links, Manner, Shared, canonical},
     reset,
@@ -28,7 +29,8 @@ use super::{
     tls::{Credentials, TlsError},
 };
 use crate::{
-    log::Segment,
+    ledger::types::Seq,
+    log::{NodeId, Segment},
     protocol::{
         frame::{BalanceFrame, ControlFrame, StreamKind},
         input::{Dial, LinkId},
@@ -87,7 +89,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// See [`NetError`].
-    pub fn open(config: NetConfig, events: mpsc::Sender<NetEvent>) -> Result<Self, NetError> {
+    pub fn open(config: NetConfig, events: InboxSender) -> Result<Self, NetError> {
         let NetConfig { identity, rules, listen, port, connections_max, timing } = config;
         let certificate = NodeCertificate::self_signed(&identity)?;
         let credentials = Credentials::new(&identity)?;
@@ -104,6 +106,7 @@ impl Endpoint {
             .map_err(NetError::Quic)?;
         let shared = Arc::new(Shared {
             events,
+            held: Held::default(),
             rules,
             timing,
             credentials,
@@ -208,6 +211,22 @@ impl Endpoint {
     #[must_use]
     pub fn stats(&self, link: LinkId) -> Option<LinkStats> {
         self.shared.links.find(link).map(|link| LinkStats::of(&link))
+    }
+
+    /// The node holds that author's log up to that entry: live segments that bring nothing more are told as `Known`, unseen.
+    pub fn holds(&self, author: NodeId, through: Seq) {
+        self.shared.held.set(author, through);
+    }
+
+    /// The node holds nothing of that author's log any more.
+    pub fn holds_nothing(&self, author: NodeId) {
+        self.shared.held.forget(author);
+    }
+
+    /// How many segments were verified, and how many needed it not.
+    #[must_use]
+    pub fn segment_counts(&self) -> SegmentCounts {
+        self.shared.held.counts()
     }
 
     /// How many connections are open, whether or not they are admitted.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
+    ledger::types::Seq,
     log::{NodeId, Proof, ProofFault, Segment, SegmentFault, Verified},
     protocol::{
         frame::{BalanceFrame, ControlFrame, StreamKind},
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// What happened. All that concerns one link begins with its `Connected` and ends with its only `Disconnected`; what came
-/// on one stream stands in the order in which it was sent.
+/// on one stream stands in the order in which it was sent, and what came on several in no order.
 #[derive(Debug)]
 pub enum NetEvent {
     /// A connection stands, and TLS has proved the key of the other side. A dialler does not know yet whether the other
@@ -56,6 +57,15 @@ pub enum NetEvent {
         link: LinkId,
         /// What.
         segment: Verified<Segment>,
+    },
+    /// A live segment of which the node holds everything; nothing of it was verified.
+    Known {
+        /// From whom.
+        link: LinkId,
+        /// Whose, as the segment says.
+        author: NodeId,
+        /// Its last entry, as the segment says.
+        last: Seq,
     },
     /// A segment that does not hold. The link stays.
     HeardWrong {

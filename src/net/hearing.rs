@@ -108,7 +108,7 @@ pub(super) async fn one_way(shared: Arc<Shared>, link: Arc<Link>, stream: RecvSt
 async fn read_one_way(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
     let number = frames.kind().await?;
     match StreamKind::from_number(number) {
-        Some(StreamKind::Thought) if link.claim_thought() => segments(shared, link, frames, &mut None).await,
+        Some(StreamKind::Thought) if link.claim_thought() => live(shared, link, frames).await,
         Some(StreamKind::BalanceSync) if link.claim_balance() => balance(shared, link, frames).await,
         Some(kind @ (StreamKind::Thought | StreamKind::BalanceSync)) => {
             let about = format!("a second {} stream", kind.name());
@@ -120,9 +120,12 @@ async fn read_one_way(shared: &Shared, link: &Link, frames: &mut Frames) -> Resu
                 return Ok(());
             };
             let mut author = None;
-            let read = segments(shared, link, frames, &mut author).await;
+            let read = catch_up(shared, link, frames, &mut author).await;
             if let Some(author) = author {
-                tell(shared, NetEvent::CaughtUp { link: link.id, author }).await?;
+                let ended = NetEvent::CaughtUp { link: link.id, author };
+                if !shared.tell_caught_up(link, ended).await {
+                    return Err(End::Inbox);
+                }
             }
             read
         }
@@ -155,8 +158,27 @@ async fn proof(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), 
     tell(shared, event).await
 }
 
-/// `author` is left as the last whose segment came.
-async fn segments(
+/// Live segments. What the node holds already has come another way, and is not looked at again.
+async fn live(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {
+    while let Some(bytes) = frames.next().await? {
+        let event = match wire::peek_segment(&bytes) {
+            Some((author, last)) if shared.held.knows(author, last) => {
+                NetEvent::Known { link: link.id, author, last }
+            }
+            Some(_) | None => {
+                segment(shared, link, wire::decode_segment(&bytes, &shared.rules.federation)).await?
+            }
+        };
+        if !shared.tell_live(event).await {
+            return Err(End::Inbox);
+        }
+    }
+    Ok(())
+}
+
+/// Segments that were asked for, all verified: what is known of them may still mend something. `author` is left as the last whose
+/// segment came.
+async fn catch_up(
     shared: &Shared,
     link: &Link,
     frames: &mut Frames,
@@ -165,22 +187,28 @@ async fn segments(
     while let Some(bytes) = frames.next().await? {
         let decoded = wire::decode_segment(&bytes, &shared.rules.federation);
         *author = decoded.as_ref().map(Segment::author).ok().or(*author);
-        let event = match decoded {
-            Ok(segment) => match verify(shared, segment).await? {
-                Ok(segment) => NetEvent::Heard { link: link.id, segment },
-                Err(Unfit { fault, proof }) => {
-                    if let Some(proof) = proof {
-                        tell(shared, NetEvent::Proof { link: link.id, proof }).await?;
-                    }
-                    NetEvent::HeardWrong { link: link.id, fault }
-                }
-            },
-            Err(WireFault::Segment(fault)) => NetEvent::HeardWrong { link: link.id, fault },
-            Err(fault) => return Err(fault.into()),
-        };
-        tell(shared, event).await?;
+        let event = segment(shared, link, decoded).await?;
+        if !shared.tell_caught_up(link, event).await {
+            return Err(End::Inbox);
+        }
     }
     Ok(())
+}
+
+async fn segment(shared: &Shared, link: &Link, decoded: Result<Segment, WireFault>) -> Result<NetEvent, End> {
+    Ok(match decoded {
+        Ok(segment) => match verify(shared, segment).await? {
+            Ok(segment) => NetEvent::Heard { link: link.id, segment },
+            Err(Unfit { fault, proof }) => {
+                if let Some(proof) = proof {
+                    tell(shared, NetEvent::Proof { link: link.id, proof }).await?;
+                }
+                NetEvent::HeardWrong { link: link.id, fault }
+            }
+        },
+        Err(WireFault::Segment(fault)) => NetEvent::HeardWrong { link: link.id, fault },
+        Err(fault) => return Err(fault.into()),
+    })
 }
 
 /// Most entries of a segment that is verified in its stream's own task: about a third of a millisecond. A full segment
@@ -189,6 +217,7 @@ const ENTRIES_AT_ONCE_MAX: usize = 64;
 
 async fn verify(shared: &Shared, segment: Segment) -> Result<Result<Verified<Segment>, Unfit>, End> {
     let rules = shared.rules;
+    shared.held.count_verified();
     if segment.entries().len() <= ENTRIES_AT_ONCE_MAX {
         return Ok(segment.verify_or_convict(&rules));
     }

@@ -11,11 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SetOnce, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     config::Timing,
     event::NetEvent,
+    held::Held,
+    inbox::{Class, InboxSender},
     streams::row,
     tls::Credentials,
     writer::{NotQueued, Queue, Waiting},
@@ -28,7 +30,8 @@ use crate::{
 /// What all connections of an endpoint share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) events: mpsc::Sender<NetEvent>,
+    pub(super) events: InboxSender,
+    pub(super) held: Held,
     pub(super) rules: Rules,
     pub(super) timing: Timing,
     pub(super) credentials: Credentials,
@@ -42,11 +45,17 @@ pub(super) struct Shared {
 impl Shared {
     /// Tells the owner, and waits while its inbox is full. Says whether there is still somebody to tell.
     pub(super) async fn tell(&self, event: NetEvent) -> bool {
-        tokio::select! {
-            biased;
-            sent = self.events.send(event) => sent.is_ok(),
-            () = self.stop.cancelled() => false,
-        }
+        self.events.tell(Class::Control, event, None, &self.stop).await
+    }
+
+    /// As [`Self::tell`], for what came on a thought stream.
+    pub(super) async fn tell_live(&self, event: NetEvent) -> bool {
+        self.events.tell(Class::Live, event, None, &self.stop).await
+    }
+
+    /// As [`Self::tell`], for what came on a catch-up stream of that link.
+    pub(super) async fn tell_caught_up(&self, link: &Link, event: NetEvent) -> bool {
+        self.events.tell(Class::CatchUp, event, Some(&link.unread), &self.stop).await
     }
 }
 
@@ -101,6 +110,8 @@ pub(super) struct Link {
     pub(super) catch_up_in: Semaphore,
     /// Proofs that are read at a time: each is put together in memory before it is looked at.
     pub(super) proof_in: Semaphore,
+    /// What of its catch-up the owner has not taken out yet: its end is told behind that.
+    pub(super) unread: TaskTracker,
     /// Set when the owner has admitted it.
     pub(super) admitted: SetOnce<()>,
     /// Set when its control stream stands.
@@ -165,6 +176,7 @@ impl Link {
             catch_up_out: Arc::new(Semaphore::new(catch_ups)),
             catch_up_in: Semaphore::new(catch_ups),
             proof_in: Semaphore::new(1),
+            unread: TaskTracker::new(),
             admitted: SetOnce::new(),
             controlled: SetOnce::new(),
             parting: SetOnce::new(),

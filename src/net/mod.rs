@@ -1,8 +1,8 @@
 //! Bytes on the wire, and nothing decided: QUIC connections between nodes, their streams, and what is read from them.
 //!
 //! An [`Endpoint`] owns the UDP sockets and a task for each connection. What happens comes out as [`NetEvent`]s through
-//! one bounded channel: a full inbox stops the readers, readers that stop stop the senders by QUIC's flow control, and
-//! so a node that can't keep up slows its peers instead of losing what they say.
+//! an [`Inbox`] with a bound in bytes for each class: a full one stops the readers of that class, readers that stop stop the senders
+//! by QUIC's flow control, and so a node that can't keep up slows its peers instead of losing what they say.
 //!
 //! A connection begins with its control stream alone. Nothing else is read, and no other stream may even be opened by
 //! the peer, until the owner of the endpoint has called [`Endpoint::admit`]: who the peer is, TLS has proved by then,
@@ -16,6 +16,8 @@ pub mod discovery;
 pub mod endpoint;
 mod event;
 mod hearing;
+mod held;
+mod inbox;
 mod incoming;
 mod links;
 mod reader;
@@ -29,5 +31,7 @@ mod writer;
 pub use config::{ListenOn, NetConfig, Timing};
 pub use endpoint::{Endpoint, NetError};
 pub use event::NetEvent;
+pub use held::SegmentCounts;
+pub use inbox::{Inbox, InboxBounds, InboxSender, Lane, inbox};
 pub use sending::{CatchUpSender, LinkStats, PROBE_BYTES_MAX, ProbeError, SendFault};
 pub use socket::SocketError;

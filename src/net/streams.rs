@@ -62,15 +62,19 @@ pub(super) const BIDI_STREAMS_MAX: u32 =
 
 /// Bytes that a peer may have under way on one stream: a whole frame and the start of the next, so that a
 /// sender never waits for a round trip in the middle of a frame.
-pub(super) const STREAM_WINDOW_BYTES: u32 = 1 << 19;
+pub(super) const STREAM_WINDOW_BYTES: u32 = 320 << 10;
 /// Bytes that a peer may have under way before it is admitted: one frame, its length, and the kind of its stream.
 pub(super) const WINDOW_BYTES_BEFORE_ADMISSION: u32 = 320 << 10;
-/// Bytes that an admitted peer may have under way on all streams; they are what it can make us hold.
-pub(super) const WINDOW_BYTES: u32 = 2 << 20;
+/// Bytes that an admitted peer may have under way on all streams; they are what it can make us hold. All catch-up streams may be
+/// full and unread without the others' running dry: QUIC counts what nobody has read yet, and this is where a backlog would
+/// otherwise stop what is live.
+pub(super) const WINDOW_BYTES: u32 = 2_560 << 10;
 /// Bytes that we hold for a peer until it has acknowledged them. Larger ones made small writes slower in measurements.
 pub(super) const SEND_WINDOW_BYTES: u64 = 1 << 19;
 
 const _: () = assert!(FRAME_BYTES_MAX + 4 <= STREAM_WINDOW_BYTES as usize);
+// Catch-up, and one each for control, live, balance and a probe.
+const _: () = assert!((row(StreamKind::CatchUp).incoming_max + 4) * STREAM_WINDOW_BYTES <= WINDOW_BYTES);
 const _: () = assert!(FRAME_BYTES_MAX + 5 <= WINDOW_BYTES_BEFORE_ADMISSION as usize);
 
 #[cfg(test)]

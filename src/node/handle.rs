@@ -188,7 +188,11 @@ impl Handle {
     /// How often what happened since it started.
     #[must_use]
     pub fn counters(&self) -> BTreeMap<String, u64> {
-        self.shared.monitor.counters()
+        let mut counters = self.shared.monitor.counters();
+        let segments = self.shared.endpoint.segment_counts();
+        counters.insert("segments_verified".to_owned(), segments.verified);
+        counters.insert("segments_known".to_owned(), segments.known);
+        counters
     }
 
     /// What a person should look at.

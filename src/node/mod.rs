@@ -55,9 +55,10 @@ use crate::{
     },
     monitor::Monitor,
     net::{
-        Endpoint, ListenOn, NetConfig, NetError, NetEvent,
+        Endpoint, Inbox, InboxBounds, ListenOn, NetConfig, NetError,
         certificates::EXPIRES_MS,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
+        inbox,
     },
     protocol::{
         Federation,
@@ -76,9 +77,6 @@ use crate::{
 
 /// The store's file in the data directory.
 pub const STORE_FILE: &str = "store.db";
-/// Events from the net that wait for the loop. A segment has at most 256 KiB, so 64 MiB at the very worst; beyond
-/// that QUIC's flow control stops the senders.
-const NET_EVENTS_MAX: usize = 256;
 /// Wishes of this machine's users that wait for the loop.
 const WISHES_MAX: usize = 1_024;
 /// Hints that wait for the loop.
@@ -132,7 +130,7 @@ pub enum StartError {
 pub async fn start(config: Config) -> Result<Handle, StartError> {
     let opening = config.clone();
     let opened = spawn_blocking(move || open(&opening)).await.map_err(|_| StartError::Failed)??;
-    let (net_sender, net) = mpsc::channel(NET_EVENTS_MAX);
+    let (net_sender, net) = inbox(InboxBounds::default());
     let endpoint = Endpoint::open(net_config(&config, &opened.identity, &opened.setup), net_sender)?;
     launch(&config, opened, Arc::new(endpoint), net)
 }
@@ -142,12 +140,13 @@ fn launch(
     config: &Config,
     opened: Opened,
     endpoint: Arc<Endpoint>,
-    net: mpsc::Receiver<NetEvent>,
+    net: Inbox,
 ) -> Result<Handle, StartError> {
     let Opened { lock, identity, store, books, setup, mark, standing } = opened;
     let mut seed = [0; 32];
     rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
+    books.authors.iter().for_each(|(author, book)| endpoint.holds(*author, book.seq()));
     let setup = Setup { addresses: record_addresses(&listening, &BTreeSet::new()), ..setup };
     let clock = Arc::new(Clock::start(books.newest_time));
     let (commit_sender, commits) = mpsc::unbounded_channel();

@@ -29,7 +29,7 @@ use crate::{
     },
     monitor::Monitor,
     net::{
-        Endpoint, NetEvent,
+        Endpoint, Inbox, NetEvent,
         discovery::{Discovery, Found},
     },
     protocol::{
@@ -47,6 +47,8 @@ use crate::{
 
 /// Most inputs between two looks at the clock and the stop signal.
 const INPUTS_PER_TURN_MAX: usize = 256;
+/// Wants that were served and not told to the core yet: four for each of 64 peers. Whoever serves the next one waits.
+const DONE_MAX: usize = 256;
 /// How long a stopping node waits for what it has taken in to become durable and be sent.
 const DRAIN_MAX: Duration = Duration::from_millis(700);
 
@@ -88,7 +90,7 @@ pub(super) struct Loop {
 /// Where inputs come from.
 pub(super) struct Sources {
     pub(super) wishes: mpsc::Receiver<Wish>,
-    pub(super) net: mpsc::Receiver<NetEvent>,
+    pub(super) net: Inbox,
     pub(super) found: mpsc::Receiver<Found>,
     pub(super) commits: mpsc::UnboundedReceiver<Result<Committed, StoreError>>,
     pub(super) stores: StoreNews,
@@ -121,8 +123,7 @@ struct Turn {
     next_ticket: u64,
     /// What the writer had no room for: nothing else is taken in until it has.
     unsent: std::collections::VecDeque<Vec<Record>>,
-    /// At most one waits for each want and comparison of the core's, which are bounded.
-    done: mpsc::UnboundedSender<Done>,
+    done: mpsc::Sender<Done>,
     /// What ends the node.
     failure: Option<StoreError>,
     /// Too little room, as the watch on the disk says.
@@ -135,7 +136,7 @@ struct Turn {
 impl Loop {
     /// Runs until it is asked to stop or the store fails. `first` are the effects of the core's making.
     pub(super) async fn run(mut self, mut sources: Sources, first: Vec<Effect>) {
-        let (done, mut done_by) = mpsc::unbounded_channel();
+        let (done, mut done_by) = mpsc::channel(DONE_MAX);
         let mut turn = Turn {
             effects: first,
             tickets: BTreeMap::new(),
@@ -154,6 +155,9 @@ impl Loop {
             // While the disk is behind, nothing is taken in but its own news: the queues fill, and back-pressure
             // reaches the senders.
             let open = turn.unsent.is_empty();
+            // A backlog waits with its sender while the disk is behind with others' entries, so that live ones find room. On a full
+            // disk it is taken, because the core then lets go of it.
+            let takes_more = open && (turn.is_full || !self.writer.is_behind());
             if let Some(error) = turn.failure.take() {
                 break Err(RunError::Store { why: describe(&error) });
             }
@@ -172,7 +176,7 @@ impl Loop {
                     self.disk(&mut turn);
                 }
                 Some(finding) = sources.stores.damage.recv(), if open => self.damage(&mut turn, finding),
-                count = sources.net.recv_many(&mut net, INPUTS_PER_TURN_MAX), if open => {
+                count = sources.net.prompt.recv_many(&mut net, INPUTS_PER_TURN_MAX), if open => {
                     if count == 0 {
                         break Ok(());
                     }
@@ -180,6 +184,8 @@ impl Loop {
                         self.net_event(&mut turn, event);
                     }
                 }
+                // One at a time: a full segment keeps the core busy for milliseconds, and what happens now gets its turn in between.
+                Some(event) = sources.net.catch_up.recv(), if takes_more => self.net_event(&mut turn, event),
                 Some(wish) = sources.wishes.recv(), if open => self.wish(&mut turn, wish),
                 Some(found) = sources.found.recv(), if open => self.found(&mut turn, found),
                 () = sleep_until(wake), if open => self.turn(&mut turn, Input::Tick),
@@ -239,6 +245,10 @@ impl Loop {
             }
         }
         for (author, book) in &committed.cut {
+            match book {
+                Some(book) => self.endpoint.holds(*author, book.seq()),
+                None => self.endpoint.holds_nothing(*author),
+            }
             let book = book.clone().map(Box::new);
             self.turn(turn, Input::Cut { author: *author, book });
         }
@@ -290,6 +300,7 @@ impl Loop {
             NetEvent::Control { link, frame } => Input::Control { link, frame },
             NetEvent::Balance { link, frame } => Input::Balance { link, frame },
             NetEvent::Heard { link, segment } => Input::Heard { link, segment },
+            NetEvent::Known { link, author, last } => Input::Known { link, author, last },
             NetEvent::HeardWrong { link, fault } => Input::HeardWrong { link, fault },
             NetEvent::Proof { link, proof } => Input::Proof { link, proof },
             NetEvent::ProofWrong { link, fault } => Input::ProofWrong { link, fault },
@@ -341,6 +352,11 @@ impl Loop {
     }
 
     fn store(&self, turn: &mut Turn, records: Vec<Record>) {
+        for record in &records {
+            if let Record::Entries { author, book, .. } = record {
+                self.endpoint.holds(*author, book.seq());
+            }
+        }
         if !turn.unsent.is_empty() {
             return turn.unsent.push_back(records);
         }
@@ -370,7 +386,7 @@ impl Loop {
         turn.tasks.spawn(async move {
             let damaged = serve(endpoint, store, keys, (link, author), span).await;
             // The loop may have ended meanwhile.
-            let _gone = done.send(Done { link, author, what: Work::Served(damaged) });
+            let _gone = done.send(Done { link, author, what: Work::Served(damaged) }).await;
         });
     }
 
@@ -381,7 +397,7 @@ impl Loop {
             // What can't be compared is no news.
             let comparison =
                 compared(store, rules, theirs).await.unwrap_or(Comparison::Same { through: None });
-            let _gone = done.send(Done { link, author, what: Work::Compared(comparison) });
+            let _gone = done.send(Done { link, author, what: Work::Compared(comparison) }).await;
         });
     }
 

@@ -190,6 +190,18 @@ pub struct FaultReport {
     pub digest: [u8; 32],
 }
 
+impl BalanceFrame {
+    /// About what it takes in memory.
+    #[must_use]
+    pub const fn byte_len(&self) -> usize {
+        match self {
+            Self::Heads(reports) => reports.len().saturating_mul(size_of::<HeadReport>()),
+            Self::Faults(reports) => reports.len().saturating_mul(size_of::<FaultReport>()),
+            Self::Want { .. } | Self::Mend { .. } | Self::Prove { .. } | Self::Follow { .. } => 0,
+        }
+    }
+}
+
 /// What travels on a balance-sync stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BalanceFrame {

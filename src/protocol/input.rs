@@ -176,6 +176,16 @@ pub enum Input {
         /// What.
         segment: Verified<Segment>,
     },
+    /// A live segment came of which we hold everything; nothing of it was verified, so all that it says is that the peer
+    /// claims to hold it.
+    Known {
+        /// From whom.
+        link: LinkId,
+        /// Whose.
+        author: NodeId,
+        /// Its last entry.
+        last: Seq,
+    },
     /// A segment that does not hold.
     HeardWrong {
         /// From whom.

@@ -173,6 +173,7 @@ impl Federation {
             }
             Input::Balance { link, frame } => self.balance(now, link, frame, out),
             Input::Heard { link, segment } => self.heard(now, link, segment, out),
+            Input::Known { link, author, last } => self.known(now, link, author, last, out),
             Input::HeardWrong { link, fault } => self.wrong(now, link, SegmentRefusal::Wrong(fault), out),
             Input::CaughtUp { link, author } => {
                 self.sync.caught_up(Told { mono: now.mono, link }, author, &self.authors, out);
@@ -509,6 +510,13 @@ impl Federation {
     fn grew(&mut self, now: Now, author: NodeId) {
         self.sync.grew(now.mono, author);
         self.steps.changed(now.wall, author, &self.authors);
+    }
+
+    /// What a peer says it holds is believed no further than we hold it ourselves.
+    fn known(&mut self, now: Now, link: LinkId, author: NodeId, last: Seq, out: &mut Vec<Effect>) {
+        if self.neighbours.peers().node_of(link).is_some() && self.authors.seq(author) >= Some(last) {
+            self.sync.knew(Told { mono: now.mono, link }, author, last, &self.authors, out);
+        }
     }
 
     fn wrong(&mut self, now: Now, link: LinkId, why: SegmentRefusal, out: &mut Vec<Effect>) {

@@ -259,6 +259,22 @@ pub fn decode_segment(bytes: &[u8], federation: &FederationId) -> Result<Segment
     Ok(Segment::new(entries, head)?)
 }
 
+/// Whose entries a segment's bytes hold and which is the last, as they say themselves; `None` where they can't be a segment. Nothing is
+/// checked: whoever believes it must lose nothing where it is not so.
+#[must_use]
+pub fn peek_segment(bytes: &[u8]) -> Option<(NodeId, Seq)> {
+    let (kind, rest) = bytes.split_first_chunk::<KIND_BYTES>()?;
+    let (count, rest) = rest.split_first_chunk::<COUNT_BYTES>()?;
+    let (header, rest) = rest.split_first_chunk::<COUNT_BYTES>()?;
+    let (author, rest) = rest.split_first_chunk::<32>()?;
+    let (first, _) = rest.split_first_chunk::<8>()?;
+    let is_one = *kind == [0; KIND_BYTES] && u64::from_le_bytes(*header) <= HEADER_BYTES_MAX as u64;
+    let others =
+        u64::from_le_bytes(*count).checked_sub(1).filter(|others| *others < SEGMENT_ENTRIES_MAX as u64)?;
+    let last = u64::from_le_bytes(*first).checked_add(others)?;
+    is_one.then(|| (NodeId::from_stored(*author), Seq(last)))
+}
+
 fn encode(frame: &impl Serialize) -> Result<Bytes, WireFault> {
     let mut bytes = vec![0; LENGTH_BYTES];
     encode_into_std_write(frame, &mut bytes, CONFIG)

@@ -364,6 +364,7 @@ impl WriterSetup {
 fn is_of_others(record: &Record, own: NodeId) -> bool {
     match record {
         Record::Entries { author, .. } | Record::Mended { author, .. } => *author != own,
+        Record::Fault { .. } | Record::Cover { .. } | Record::Cleared { .. } => true,
         Record::Submission { .. }
         | Record::Peer { .. }
         | Record::NewestTime(_)

@@ -8,14 +8,14 @@ use cogmesh::{
         Architecture, Body, Entry, FederationId, Genesis, Hardware, Header, Identity, Mode, NodeId, Nonce,
         Rules, Segment, Thought, Verified, entry::Hash,
     },
-    net::{Endpoint, ListenOn, NetConfig, NetEvent},
+    net::{Endpoint, Inbox, InboxBounds, ListenOn, NetConfig, NetEvent, inbox},
     protocol::{
         frame::ControlFrame,
         input::{Address, Attempt, Dial, Ended, LinkId},
         refusal::Refusal,
     },
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
 pub(crate) const FEDERATION: FederationId = FederationId([5; 32]);
 pub(crate) const RULES: Rules = Rules { federation: FEDERATION, pow_bits: 0, content_bytes_max: 200_000 };
@@ -24,7 +24,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,
-    pub(crate) events: mpsc::Receiver<NetEvent>,
+    pub(crate) events: Inbox,
     pub(crate) id: NodeId,
     pub(crate) address: SocketAddr,
 }
@@ -38,12 +38,16 @@ pub(crate) fn config(seed: u8) -> NetConfig {
 }
 
 pub(crate) fn node(seed: u8) -> Node {
-    open(config(seed), 256)
+    open(config(seed), InboxBounds::default())
 }
 
-pub(crate) fn open(config: NetConfig, inbox: usize) -> Node {
+/// Room for one event of each class.
+pub(crate) const SMALL: InboxBounds =
+    InboxBounds { control_bytes_max: 1, live_bytes_max: 1, catch_up_bytes_max: 1 };
+
+pub(crate) fn open(config: NetConfig, bounds: InboxBounds) -> Node {
     let id = config.identity.node_id();
-    let (sender, events) = mpsc::channel(inbox);
+    let (sender, events) = inbox(bounds);
     let endpoint = Endpoint::open(config, sender).unwrap();
     let address = endpoint.local_addresses()[0];
     Node { endpoint, events, id, address }

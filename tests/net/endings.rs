@@ -9,7 +9,7 @@ use std::{
 use cogmesh::{
     ledger::types::Millis,
     log::NodeId,
-    net::{NetConfig, NetEvent},
+    net::{InboxBounds, NetConfig, NetEvent},
     protocol::{
         frame::ControlFrame,
         input::Ended,
@@ -18,7 +18,7 @@ use cogmesh::{
 };
 use tokio::{runtime::Builder, sync::oneshot, task::spawn_blocking};
 
-use crate::common::{Node, admitted, config, link, node, number_of, numbered, open};
+use crate::common::{Node, SMALL, admitted, config, link, node, number_of, numbered, open};
 
 #[tokio::test]
 async fn a_refusal_is_known_on_both_ends_with_its_reason() {
@@ -84,7 +84,7 @@ async fn a_shutdown_sends_what_is_queued_says_goodbye_and_is_quick() {
 
 #[tokio::test]
 async fn a_shutdown_does_not_wait_for_a_peer_that_does_not_read() {
-    let (mut one, mut two) = (node(1), open(config(2), 1));
+    let (mut one, mut two) = (node(1), open(config(2), SMALL));
     let (from_one, _) = admitted(&mut one, &mut two).await;
     for number in 0..10 {
         one.endpoint.publish(&[from_one], &numbered(number, 100_000));
@@ -109,7 +109,7 @@ async fn mortal(config: NetConfig) -> Mortal {
         // Of one thread: when it stops, all its tasks stand still at once, and none sees another one being dropped.
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let node = runtime.block_on(async {
-            let mut node = open(config, 64);
+            let mut node = open(config, InboxBounds::default());
             told.send((node.id, node.address)).unwrap();
             let pong = ControlFrame::Pong { number: 1, clock: Millis(1) };
             loop {
@@ -152,7 +152,7 @@ async fn a_peer_that_falls_silent_is_gone_after_the_idle_limit() {
     let mut patient = config(1);
     patient.timing.idle = Duration::from_millis(600);
     patient.timing.keep_alive = Duration::from_millis(100);
-    let mut survivor = open(patient, 64);
+    let mut survivor = open(patient, InboxBounds::default());
     let mortal = mortal(config(2)).await;
     mortal.linked(&mut survivor).await;
     mortal.killed().await;
@@ -166,14 +166,14 @@ async fn a_peer_that_was_killed_and_started_again_is_noticed_at_once() {
     let mut patient = config(1);
     patient.timing.idle = Duration::from_secs(60);
     patient.timing.keep_alive = Duration::from_millis(100);
-    let mut survivor = open(patient, 64);
+    let mut survivor = open(patient, InboxBounds::default());
     let first = mortal(config(2)).await;
     first.linked(&mut survivor).await;
     let port = first.address.port();
     first.killed().await;
     let mut again = config(2);
     again.port = Some(port);
-    let _second = open(again, 8);
+    let _second = open(again, InboxBounds::default());
     assert_eq!(survivor.disconnected().await, Ended::Broke("the other side was restarted".to_owned()));
 }
 

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{PATIENCE, admitted, config, link, node, number_of, numbered, open, segment};
+use crate::common::{PATIENCE, SMALL, admitted, config, link, node, number_of, numbered, open, segment};
 use bytes::Bytes;
 use cogmesh::{
     ledger::types::{Millis, Seq},
-    net::{ListenOn, NetEvent, PROBE_BYTES_MAX, ProbeError},
+    net::{InboxBounds, ListenOn, NetEvent, PROBE_BYTES_MAX, ProbeError},
     protocol::{
         frame::{BalanceFrame, ControlFrame, StreamKind},
         input::{Address, Attempt, Dial, LinkId},
@@ -110,7 +110,7 @@ async fn a_long_segment_is_heard_before_what_was_sent_after_it() {
 
 #[tokio::test]
 async fn a_peer_that_does_not_read_fills_its_queue_and_nothing_else_is_lost() {
-    let (mut one, mut two) = (node(1), open(config(2), 1));
+    let (mut one, mut two) = (node(1), open(config(2), SMALL));
     let (from_one, _) = admitted(&mut one, &mut two).await;
     // Two stops reading: its inbox has one place.
     let mut sent = 0;
@@ -118,7 +118,7 @@ async fn a_peer_that_does_not_read_fills_its_queue_and_nothing_else_is_lost() {
         one.endpoint.publish(&[from_one], &numbered(sent, 100_000));
         sent += 1;
         tokio::task::yield_now().await;
-        if let Ok(event) = one.events.try_recv() {
+        if let Ok(event) = one.events.prompt.try_recv() {
             break event;
         }
         assert!(sent < 1_000, "the queue has no bound");
@@ -144,7 +144,7 @@ async fn a_peer_that_does_not_read_fills_its_queue_and_nothing_else_is_lost() {
 #[tokio::test]
 async fn catch_up_comes_in_order_and_its_sender_waits_for_the_reader() {
     const SEGMENTS: usize = 150;
-    let (mut one, mut two) = (node(1), open(config(2), 1));
+    let (mut one, mut two) = (node(1), open(config(2), SMALL));
     let (from_one, _) = admitted(&mut one, &mut two).await;
     let mut sender = one.endpoint.catch_up(from_one).unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
@@ -240,7 +240,7 @@ async fn of_several_addresses_the_one_that_answers_wins_and_names_are_resolved()
 async fn an_attempt_that_nobody_answers_says_so_for_each_address() {
     let mut config = config(1);
     config.timing.handshake = Duration::from_millis(300);
-    let mut one = open(config, 8);
+    let mut one = open(config, InboxBounds::default());
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     one.dial(None, &[silent, "224.0.0.251:5353".parse().unwrap()]);
     let why = one.dial_failed().await;
@@ -254,7 +254,7 @@ async fn an_attempt_that_nobody_answers_says_so_for_each_address() {
 async fn connections_over_the_limit_are_turned_away() {
     let mut limited = config(1);
     limited.connections_max = 1;
-    let (mut one, mut two, mut three) = (open(limited, 8), node(2), node(3));
+    let (mut one, mut two, mut three) = (open(limited, InboxBounds::default()), node(2), node(3));
     link(&mut two, &mut one).await;
     three.dial(Some(one.id), &[one.address]);
     let why = three.dial_failed().await;
@@ -264,9 +264,9 @@ async fn connections_over_the_limit_are_turned_away() {
 #[tokio::test]
 async fn a_node_on_every_interface_is_reached_by_ipv4_and_ipv6_and_one_on_lo_by_ipv4() {
     let listening = |seed, listen| cogmesh::net::NetConfig { listen, ..config(seed) };
-    let mut everywhere = open(listening(1, ListenOn::Everywhere), 8);
+    let mut everywhere = open(listening(1, ListenOn::Everywhere), InboxBounds::default());
     let port = everywhere.address.port();
-    let mut on_lo = open(listening(2, ListenOn::Interfaces(vec!["lo".to_owned()])), 8);
+    let mut on_lo = open(listening(2, ListenOn::Interfaces(vec!["lo".to_owned()])), InboxBounds::default());
     let mut reached = vec![format!("127.0.0.1:{port}").parse().unwrap()];
     // A machine without IPv6 has only the first.
     if UdpSocket::bind("[::1]:0").is_ok() {
@@ -293,7 +293,7 @@ async fn a_hundred_that_come_at_once_all_get_in() {
     const MANY: usize = 100;
     let mut config = config(1);
     config.connections_max = 2 * MANY;
-    let mut one = open(config, 8);
+    let mut one = open(config, InboxBounds::default());
     let mut others = vec![];
     for seed in 0..MANY {
         let other = node(100 + u8::try_from(seed).unwrap());

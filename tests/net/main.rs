@@ -11,6 +11,7 @@
 
 mod common;
 mod endings;
+mod flow;
 mod impersonation;
 mod links;
 mod raw;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cogmesh::{
     log::SegmentFault,
-    net::NetEvent,
+    net::{InboxBounds, NetEvent},
     protocol::{
         frame::ControlFrame,
         input::Ended,
@@ -166,7 +166,7 @@ async fn segments_that_are_none_are_told_apart_from_garbage() {
 async fn a_frame_that_never_ends_is_refused() {
     let mut config = config(1);
     config.timing.frame = std::time::Duration::from_millis(100);
-    let mut node = open(config, 8);
+    let mut node = open(config, InboxBounds::default());
     let mut rude = rude(&mut node).await;
     node.connected().await;
     rude.send.write_all(&[16, 0, 0, 0, 1]).await.unwrap();

@@ -1,0 +1,125 @@
+//! Flow: what a backlog, a second way and a slow reader do to what is live.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use cogmesh::{
+    net::{NetEvent, SegmentCounts},
+    protocol::frame::StreamKind,
+};
+use tokio::time::timeout;
+
+use crate::common::{Node, PATIENCE, SMALL, admitted, config, node, number_of, numbered, open, segment};
+
+/// Everything that comes now, until that many live segments have; counts those that were known.
+async fn live(node: &mut Node, count: usize) -> (Vec<usize>, usize) {
+    let (mut heard, mut known) = (vec![], 0);
+    while heard.len() + known < count {
+        match timeout(PATIENCE, node.events.prompt.recv()).await.expect("no event in time").unwrap() {
+            NetEvent::Heard { segment, .. } => heard.push(number_of(segment.get())),
+            NetEvent::Known { .. } => known += 1,
+            NetEvent::QueueFull { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    (heard, known)
+}
+
+#[tokio::test]
+async fn a_backlog_that_nobody_reads_holds_up_no_live_segment() {
+    let (mut one, mut two) = (node(1), node(2));
+    let (from_one, _) = admitted(&mut one, &mut two).await;
+    let mut sendings = vec![];
+    let sent = Arc::new(AtomicUsize::new(0));
+    for _ in 0..4 {
+        let (mut sender, sent) = (one.endpoint.catch_up(from_one).unwrap(), Arc::clone(&sent));
+        sendings.push(tokio::spawn(async move {
+            for number in 0..200 {
+                sender.send(&numbered(number, 100_000)).await.unwrap();
+                sent.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+    }
+    // Until nothing more of it fits anywhere, for as long as a hundred live segments take, one after the other.
+    let (mut stuck, mut before) = (0, 0);
+    while before == 0 || stuck < 100 {
+        one.endpoint.publish(&[from_one], &numbered(1, 1_000));
+        assert_eq!(live(&mut two, 1).await.0, [1]);
+        let now = sent.load(Ordering::SeqCst);
+        stuck = if now == before { stuck + 1 } else { 0 };
+        before = now;
+    }
+    assert!(before < 100, "{before} segments of 100 kB wait somewhere");
+    for number in 0..100 {
+        one.endpoint.publish(&[from_one], &numbered(number, 1_000));
+    }
+    assert_eq!(live(&mut two, 100).await.0, (0..100).collect::<Vec<_>>());
+    for sending in sendings {
+        sending.abort();
+    }
+}
+
+#[tokio::test]
+async fn what_two_peers_send_is_verified_once() {
+    let (mut one, mut two, mut three) = (node(1), node(2), node(3));
+    let (from_one, _) = admitted(&mut one, &mut three).await;
+    let (from_two, _) = admitted(&mut two, &mut three).await;
+    let (first, longer) = (segment(9, &["00000001"]), segment(9, &["00000001", "and more"]));
+    one.endpoint.publish(&[from_one], &first);
+    let heard = three.heard().await;
+    three.endpoint.holds(heard.author(), heard.last());
+    for _ in 0..5 {
+        two.endpoint.publish(&[from_two], &first);
+    }
+    for _ in 0..5 {
+        match three.next().await {
+            NetEvent::Known { author, last, .. } => {
+                assert_eq!((author, last), (first.author(), first.last()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(three.endpoint.segment_counts(), SegmentCounts { verified: 1, known: 5 });
+    two.endpoint.publish(&[from_two], &longer);
+    assert_eq!(three.heard().await, longer, "what brings more is looked at whole");
+    // What was asked for may mend what is held, so it is looked at though it is known.
+    let mut sender = one.endpoint.catch_up(from_one).unwrap();
+    sender.send(&first).await.unwrap();
+    assert_eq!(three.heard().await, first);
+    assert_eq!(three.endpoint.segment_counts(), SegmentCounts { verified: 3, known: 5 });
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_next_to_nothing_neither_delays_nor_fattens_the_others() {
+    const SEGMENTS: usize = 400;
+    let (mut one, mut two, mut slow) = (node(1), node(2), open(config(3), SMALL));
+    let (to_two, _) = admitted(&mut one, &mut two).await;
+    let (to_slow, _) = admitted(&mut one, &mut slow).await;
+    let mut taken = 0;
+    for number in 0..SEGMENTS {
+        one.endpoint.publish(&[to_two, to_slow], &numbered(number, 20_000));
+        // Whoever reads has each before the next is sent, though the other one reads one in a hundred.
+        assert_eq!(live(&mut two, 1).await.0, [number]);
+        if number % 100 == 0 {
+            taken += live(&mut slow, 1).await.0.len();
+        }
+    }
+    let full = async {
+        loop {
+            if let NetEvent::QueueFull { link, kind } = one.next().await {
+                return (link, kind);
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, full).await.unwrap(), (to_slow, StreamKind::Thought));
+    // It goes on: what was queued comes, in order, and that was no more than a queue and a few windows.
+    one.endpoint.publish(&[to_slow], &numbered(9_999, 1));
+    let mut heard = vec![];
+    while heard.last() != Some(&9_999) {
+        heard.extend(live(&mut slow, 1).await.0);
+    }
+    assert!(heard.is_sorted(), "{heard:?}");
+    assert!(taken + heard.len() < 120, "{} segments of 20 kB were held for it", heard.len());
+}
