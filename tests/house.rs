@@ -37,6 +37,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rcgen", &["src/net/"]),
     ("mdns_sd", &["src/net/discovery/mdns.rs"]),
     ("if_addrs", &["src/net/"]),
+    ("rustix::net", &["src/net/discovery/netlink.rs"]),
     ("socket2", &["src/net/", "src/api/socket.rs"]),
     ("rusqlite", &["src/store/sqlite/"]),
     ("rayon", &["src/store/sqlite/"]),

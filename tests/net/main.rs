@@ -13,6 +13,7 @@ mod common;
 mod endings;
 mod flow;
 mod impersonation;
+mod interfaces;
 mod links;
 mod raw;
 mod violations;

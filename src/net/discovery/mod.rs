@@ -8,8 +8,8 @@
 //! - **Peers of earlier runs** and **peers named by the user** ([`remembered()`], [`seeds()`]), where multicast is blocked.
 //!
 //! How the mDNS part hangs together:
-//! - `watch.rs` looks at this machine's interfaces once a second (`interfaces.rs`) and keeps one listener for each that
-//!   leads to a LAN. Each listener has an mDNS daemon of its own. One daemon for all interfaces would announce the
+//! - `watch.rs` looks at this machine's interfaces (`interfaces.rs`) once a second and whenever the kernel says that one changed
+//!   (`netlink.rs`), and keeps one listener for each that leads to a LAN. Each listener has an mDNS daemon of its own. One daemon for all interfaces would announce the
 //!   addresses of one on another wherever their networks look alike, which IPv6 link-local addresses always do.
 //! - A listener drains its daemon's events into a bounded map (`heard.rs`), for a daemon silently drops whoever is 1,000
 //!   events behind. Each record is read with suspicion (`sighting.rs`) before it becomes a hint.
@@ -24,6 +24,7 @@
 mod heard;
 mod interfaces;
 mod mdns;
+mod netlink;
 mod preflight;
 mod remembered;
 mod sighting;
@@ -76,7 +77,8 @@ pub struct DiscoveryConfig {
 pub enum Found {
     /// Somebody may be there. Of any federation: the core lists the others as seen.
     Hint(Hint),
-    /// An interface came, went or changed its addresses, or the machine woke up.
+    /// An interface came, went, was interrupted or changed its addresses, or the machine woke up. On Linux within about 100 ms,
+    /// elsewhere within a second.
     NetworkChanged,
     /// Where this machine can be reached, at first and whenever that changes.
     Addresses(BTreeSet<IpAddr>),

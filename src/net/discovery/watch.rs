@@ -1,8 +1,8 @@
-//! Watch: looks at the interfaces once a second, and keeps one mDNS listener for each that leads to a LAN.
+//! Watch: looks at the interfaces when the system says that something changed and once a second, and keeps one mDNS listener
+//! for each that leads to a LAN.
 //!
-//! Polled, not told by netlink: a look takes tens of microseconds, works alike on every system with or without mDNS,
-//! needs no crate of its own (a netlink watcher brings a dozen), and a second is little beside the two that a carrier takes
-//! to come up. The same tick shows that the machine slept.
+//! A look takes tens of microseconds and works alike on every system, with or without mDNS and netlink. What netlink adds is
+//! that a change is seen at once, and that of a link which was gone for a moment. The ticks show that the machine slept.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +21,7 @@ use super::{
     Found, Interfaces, Order, Shared,
     interfaces::{Net, Nic, Snapshot},
     mdns,
+    netlink::Bell,
     sleep::{Clocks, slept},
     trouble::Trouble,
 };
@@ -37,6 +38,11 @@ pub(super) async fn run(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
+    // On loopback nothing is watched.
+    let mut bell = match shared.config.interfaces {
+        Interfaces::Loopback => Bell::silent(),
+        Interfaces::All | Interfaces::Named(_) => Bell::hung(),
+    };
     let mut watch = Watch::new(shared, tasks);
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,7 +53,8 @@ pub(super) async fn run(
                 Some(order) => watch.pass_on(order),
                 None => return,
             },
-            _ = ticks.tick() => watch.look(),
+            _ = ticks.tick() => watch.look(&BTreeSet::new()),
+            shaken = bell.rung() => watch.look(&shaken),
         }
     }
     // Returning drops the listeners' orders; each says goodbye and ends.
@@ -77,7 +84,8 @@ impl Watch {
         Self { shared, tasks, listeners: BTreeMap::new(), last: None, clocks, untold: false, told: None }
     }
 
-    fn look(&mut self) {
+    /// Looks at the interfaces, among which links with these indices were gone or lost an address, if only for a moment.
+    fn look(&mut self, shaken: &BTreeSet<u32>) {
         let clocks = Clocks::now();
         let woke = slept(self.clocks, clocks, LOOK_EVERY);
         self.clocks = clocks;
@@ -89,7 +97,10 @@ impl Watch {
                 return self.shared.trouble(Trouble::NoInterface, "", sentence);
             }
         };
-        let changed = self.last.as_ref().is_some_and(|last| last.watched != snapshot.watched);
+        let changed = self.last.as_ref().is_some_and(|last| {
+            last.watched != snapshot.watched
+                || last.watched.iter().any(|(nic, _)| shaken.contains(&nic.index))
+        });
         if self.shared.config.mdns {
             self.listen_on(&snapshot);
             self.complain(&snapshot);
