@@ -284,11 +284,7 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
-    use crate::{
-        ledger::{policy::Policy, types::Level},
-        log::{Claim, FederationId, Hardware, Identity, Nonce},
-        protocol::frame::Instance,
-    };
+    use crate::log::Identity;
 
     const NOW: Now = Now { mono: Millis(0), wall: Millis(2 * AGE_MAX.0) };
 
@@ -299,19 +295,7 @@ mod tests {
     }
 
     fn setup(addresses: &[&str]) -> Setup {
-        let (federation_name, policy) = ("lan".parse().unwrap(), Policy::default());
-        Setup {
-            identity: identity(0).into(),
-            federation: FederationId::new(&federation_name, &policy, None),
-            federation_name,
-            policy,
-            name: "legion".parse().unwrap(),
-            claim: Claim { hardware: Hardware::Software, level: Level::MAX, arch: "x86_64".parse().unwrap() },
-            nonce: Nonce(0),
-            instance: Instance(0),
-            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
-            peers_max: 64,
-        }
+        Setup { identity: identity(0).into(), ..Setup::of_test(addresses) }
     }
 
     fn record(number: u64, addresses: &[&str], time: Millis) -> SignedRecord {

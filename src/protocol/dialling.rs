@@ -1,6 +1,8 @@
 //! Dialling: whom to dial, where and when. Hints come from anywhere and are never an authority; an expired one only
 //! ages. Retries back off from 250 ms to 30 s with full jitter. Source: protocol.md, Discovery.
 
+mod known;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
@@ -8,14 +10,15 @@ use std::{
 
 use rand_chacha::{ChaCha8Rng, rand_core::RngCore};
 
+use self::known::{Due, Fault, Known, Stranger};
 use super::{
     address_book::RECORDS_MAX,
-    chance::{below, pick},
+    chance::pick,
     event::Event,
     hello::Setup,
     input::{Address, Attempt, Dial, Effect, Ended, Hint, Now, Source},
     peers::{Lost, Peers, WantOfRoom},
-    refusal::{Refusal, RefusalCode},
+    refusal::RefusalCode,
     view::Unlinked,
 };
 use crate::{ledger::types::Millis, log::NodeId};
@@ -34,21 +37,11 @@ const ADDRESSES_MAX: usize = 16;
 const DIALS_MAX: usize = 32;
 /// A place whose rules or federation differ is asked again this seldom.
 const STRANGER_RETRY: Millis = Millis(60_000);
-/// A place that had no room is asked again after this and up to half as much again, later after twice and more of it.
-const FULL_RETRY: Millis = Millis(60_000);
-/// So often that pause doubles.
-const FULL_DOUBLINGS_MAX: u32 = 3;
 /// A place that is known by a peer record alone is dialled no more often than this, and less often where nobody answers.
 const RECORD_RETRY: Millis = Millis(60_000);
-/// So often that pause doubles.
-const RECORD_DOUBLINGS_MAX: u32 = 3;
 /// Places that are known by a peer record alone and are dialled within a minute: whoever forges records can make us send
 /// packets to others, but not many.
 const RECORD_DIALS_MAX: usize = 60;
-/// Attempts without an answer after which a place no longer counts as somebody who is there.
-const FAILURES_OF_THE_GONE: u32 = 8;
-/// The same of a place that is known by a peer record alone: anybody can make those.
-const FAILURES_OF_A_GHOST: u32 = 2;
 
 /// A place where a node may be: a node that was named, or an address whose node is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,42 +62,6 @@ pub struct Dialling {
     record_dials: VecDeque<Millis>,
     /// When the next place is due, as the last look at all of them found.
     wake: Option<Millis>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    /// Who was found at an address.
-    found: Option<NodeId>,
-    name: Option<String>,
-    /// The likeliest first.
-    addresses: Vec<Address>,
-    /// Where its own record says that it is; tried after the others.
-    recorded: Vec<Address>,
-    sources: BTreeSet<Source>,
-    /// Why it is not to be dialled at all.
-    stranger: Option<Stranger>,
-    dialling: Option<Attempt>,
-    failures: u32,
-    /// How often in a row it had no room.
-    was_full: u32,
-    next: Millis,
-    /// When it was last dialled.
-    dialled: Option<Millis>,
-    last_fault: Option<Fault>,
-}
-
-#[derive(Clone, Debug)]
-enum Stranger {
-    /// With these first digits of its federation's id.
-    OtherFederation(String),
-    Ourselves,
-}
-
-#[derive(Clone, Debug)]
-enum Fault {
-    NoAnswer(String),
-    Refused(Refusal),
-    Lost(String),
 }
 
 /// A place that is not linked, for a snapshot.
@@ -484,85 +441,11 @@ impl Known {
         is_new
     }
 
-    /// Takes the addresses of a newer record for those of an older one. Returns whether one of them is new.
-    fn learn_record(&mut self, addresses: Vec<Address>) -> bool {
-        let is_known =
-            |address: &Address| self.addresses.contains(address) || self.recorded.contains(address);
-        let is_new = !addresses.iter().all(is_known);
-        self.recorded = addresses;
-        is_new
-    }
-
-    /// Where it is dialled: what was heard or seen, then what its record says.
-    fn all_addresses(&self) -> Vec<Address> {
-        let recorded = self.recorded.iter().filter(|address| !self.addresses.contains(*address));
-        self.addresses.iter().chain(recorded).take(ADDRESSES_MAX).cloned().collect()
-    }
-
-    fn node(&self, place: &Place) -> Option<NodeId> {
-        match place {
-            Place::Node(node) => Some(*node),
-            Place::At(_) => self.found,
-        }
-    }
-
-    fn is_named(&self) -> bool {
-        self.sources.contains(&Source::Seed)
-    }
-
-    /// Whether nothing but a record says that somebody is there.
-    fn is_by_record_only(&self) -> bool {
-        self.addresses.is_empty() && !self.recorded.is_empty()
-    }
-
     fn is_wanted(&self, place: &Place, linked: &BTreeSet<NodeId>) -> bool {
         self.dialling.is_none()
             && self.stranger.is_none()
             && !(self.addresses.is_empty() && self.recorded.is_empty())
             && !self.node(place).is_some_and(|node| linked.contains(&node))
-    }
-
-    /// Whether nobody seems to be there. The first attempt counts from its beginning.
-    fn is_gone(&self) -> bool {
-        let enough = if self.is_by_record_only() { FAILURES_OF_A_GHOST } else { FAILURES_OF_THE_GONE };
-        self.failures >= enough
-    }
-
-    /// When it may be dialled.
-    fn due(&self) -> Millis {
-        match self.dialled {
-            Some(at) if self.is_by_record_only() => {
-                let doublings = self.failures.saturating_sub(1).min(RECORD_DOUBLINGS_MAX);
-                self.next.max(at.plus(Millis(RECORD_RETRY.0 << doublings)))
-            }
-            Some(_) | None => self.next,
-        }
-    }
-
-    fn why(&self, mono: Millis, lacking: usize) -> Unlinked {
-        let again = self.due().since(mono);
-        match (&self.stranger, &self.last_fault) {
-            (Some(Stranger::OtherFederation(prefix)), _) => {
-                Unlinked::OtherFederation { prefix: prefix.clone() }
-            }
-            (Some(Stranger::Ourselves), _) => Unlinked::Ourselves,
-            (None, _) if self.dialling.is_some() && self.last_fault.is_none() => Unlinked::Dialling,
-            (None, Some(Fault::NoAnswer(what))) => Unlinked::NoAnswer { what: what.clone(), again },
-            (None, Some(Fault::Refused(refusal))) => Unlinked::Refused { refusal: refusal.clone(), again },
-            (None, Some(Fault::Lost(what))) => Unlinked::Lost { what: what.clone(), again },
-            (None, None) if self.addresses.is_empty() && self.recorded.is_empty() => Unlinked::NoAddress,
-            (None, None) if lacking == 0 && !self.is_named() => Unlinked::Spare,
-            (None, None) if self.is_by_record_only() => Unlinked::ByRecord { again },
-            (None, None) => Unlinked::Dialling,
-        }
-    }
-
-    /// Half as much again as the bound at most, so that those who were turned away together don't come back together.
-    fn pause_when_full(&mut self, rng: &mut ChaCha8Rng) -> Millis {
-        let pause = FULL_RETRY.0 << self.was_full.min(FULL_DOUBLINGS_MAX);
-        self.was_full = self.was_full.saturating_add(1);
-        let spread = below(rng, usize::try_from(pause / 2).unwrap_or(0));
-        Millis(pause).plus(Millis(u64::try_from(spread).unwrap_or(0)))
     }
 
     /// Full jitter (Brooker 2015): anywhere up to the exponential bound, so that nodes that failed together don't
@@ -581,31 +464,6 @@ enum Pause {
     Short,
     Long,
     UntilThereIsRoom,
-}
-
-/// What may be dialled, gathered in one look at all places.
-struct Due<'a> {
-    now: Millis,
-    named: Vec<&'a Place>,
-    others: Vec<&'a Place>,
-    by_record: Vec<&'a Place>,
-    /// When the first of those that are not due yet is.
-    wake: Option<Millis>,
-}
-
-impl<'a> Due<'a> {
-    fn add(&mut self, place: &'a Place, known: &Known) {
-        let at = known.due();
-        if at > self.now {
-            self.wake = self.wake.into_iter().chain([at]).min();
-        } else if known.is_named() {
-            self.named.push(place);
-        } else if known.is_by_record_only() {
-            self.by_record.push(place);
-        } else {
-            self.others.push(place);
-        }
-    }
 }
 
 /// Whether we listen at that address ourselves.
@@ -629,4 +487,107 @@ fn can_be_dialled(address: &Address) -> bool {
         IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified(),
     };
     fits && socket.port() != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::log::Identity;
+
+    fn hint(source: Source, number: u8) -> Hint {
+        let address = Address::Socket(SocketAddr::from(([192, 0, 2, number], 8888)));
+        let node = Identity::from_seed(&[number; 32]).ok().map(|identity| identity.node_id());
+        Hint { source, node, name: None, federation: None, addresses: vec![address] }
+    }
+
+    fn at(seconds: u64) -> Now {
+        Now { mono: Millis(seconds * 1_000), wall: Millis(seconds * 1_000) }
+    }
+
+    struct Scene {
+        setup: Setup,
+        dialling: Dialling,
+        rng: ChaCha8Rng,
+    }
+
+    impl Scene {
+        fn knowing(hints: impl IntoIterator<Item = Hint>) -> Self {
+            let mut scene = Self {
+                setup: Setup::of_test(&["192.0.2.200:8888"]),
+                dialling: Dialling::default(),
+                rng: ChaCha8Rng::seed_from_u64(1),
+            };
+            hints.into_iter().for_each(|hint| scene.hint(hint));
+            scene
+        }
+
+        fn hint(&mut self, hint: Hint) {
+            self.dialling.hint(&self.setup, at(0), hint, &mut vec![]);
+        }
+
+        /// Dials for so many links more, and nobody answers. How many were dialled.
+        fn dial(&mut self, now: Now, lacking: usize) -> usize {
+            let mut out = vec![];
+            self.dialling.dial(now, &Peers::default(), lacking, &mut self.rng, &mut out);
+            let mut dials = vec![];
+            for effect in out {
+                let Effect::Dial(dial) = effect else { panic!("{effect:?}") };
+                dials.push(dial.attempt);
+            }
+            for attempt in &dials {
+                self.dialling.failed(now, *attempt, "no answer".into(), &mut self.rng, &mut vec![]);
+            }
+            dials.len()
+        }
+    }
+
+    #[test]
+    fn a_place_that_only_a_record_names_is_dialled_once_a_minute_whatever_happens() {
+        let mut scene = Scene::knowing([hint(Source::Record, 1)]);
+        assert_eq!(scene.dial(at(0), 8), 1);
+        for second in 1..60 {
+            scene.dialling.afresh(at(second), &mut scene.rng);
+            scene.hint(Hint { addresses: hint(Source::Record, 2).addresses, ..hint(Source::Record, 1) });
+            scene.hint(hint(Source::Record, 1));
+            assert_eq!(scene.dial(at(second), 8), 0, "after {second} s");
+        }
+        assert_eq!(scene.dial(at(61), 8), 1);
+        // What was heard of otherwise is dialled as ever.
+        scene.hint(hint(Source::Mdns, 1));
+        assert_eq!(scene.dial(at(62), 8), 1);
+    }
+
+    #[test]
+    fn records_alone_cause_sixty_dials_a_minute_at_most() {
+        let mut scene = Scene::knowing((1..=200).map(|number| hint(Source::Record, number)));
+        let dials: usize = (0..60).map(|second| scene.dial(at(second), 8)).sum();
+        assert_eq!(dials, 60);
+        assert!(scene.dialling.wake_at().is_some_and(|wake| wake <= at(60).mono), "and it goes on then");
+        assert_eq!(scene.dial(at(60), 8), 8);
+    }
+
+    #[test]
+    fn without_a_link_lacking_only_what_the_user_named_is_dialled() {
+        let hints = [hint(Source::Record, 1), hint(Source::Mdns, 2), hint(Source::Seed, 3)];
+        let mut scene = Scene::knowing(hints);
+        assert_eq!(scene.dial(at(0), 0), 1);
+        assert_eq!(scene.dial(at(0), 8), 2);
+    }
+
+    #[test]
+    fn no_record_pushes_out_what_is_known_otherwise() {
+        let mut scene = Scene::knowing((1..=100).map(|number| hint(Source::Mdns, number)));
+        for number in 0..2_000_u32 {
+            let mut seed = [9; 32];
+            seed[..4].copy_from_slice(&number.to_le_bytes());
+            let node = Identity::from_seed(&seed).ok().map(|identity| identity.node_id());
+            scene.hint(Hint { node, ..hint(Source::Record, 1) });
+        }
+        let is_heard = |place: &UnlinkedPlace<'_>| place.sources.contains(&Source::Mdns);
+        let places: Vec<_> = scene.dialling.unlinked(at(0), &Peers::default(), 1).collect();
+        assert_eq!(places.iter().filter(|place| is_heard(place)).count(), 100);
+        assert_eq!(places.len(), 100 + RECORDS_MAX);
+    }
 }

@@ -124,3 +124,25 @@ impl Setup {
         format!("`{what}` is {theirs} on {}, {ours} on {}", hello.record.name(), self.name)
     }
 }
+
+#[cfg(test)]
+impl Setup {
+    /// A node for tests beside the code, that listens there.
+    pub(super) fn of_test(addresses: &[&str]) -> Self {
+        use crate::{ledger::types::Level, log::Hardware};
+
+        let (federation_name, policy) = ("lan".parse().unwrap(), Policy::default());
+        Self {
+            identity: Identity::from_seed(&[255; 32]).unwrap().into(),
+            federation: FederationId::new(&federation_name, &policy, None),
+            federation_name,
+            policy,
+            name: "legion".parse().unwrap(),
+            claim: Claim { hardware: Hardware::Software, level: Level::MAX, arch: "x86_64".parse().unwrap() },
+            nonce: Nonce(0),
+            instance: Instance(0),
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            peers_max: 64,
+        }
+    }
+}

@@ -23,6 +23,9 @@
 //! **Who is there** (`neighbours.rs`, with `dialling.rs`, `peers.rs`, `hello.rs`, `overlay.rs`, `address_book.rs`). Hints say where somebody may be; both sides dial; TLS proves
 //! keys; Hello proves federation, rules, work and claims; of two links between the same nodes one stays.
 //!
+//! **Many nodes** (`address_book.rs`, `overlay.rs`). Nodes pass signed records of each other along; who knows more of them than
+//! it may be linked with keeps links to some at random, so that the whole stays connected.
+//!
 //! `wire.rs` turns [`frame`]s into bytes and back. No file but this one contains `impl Federation`: sub-machines return
 //! what concerns another one, and `handle` passes it on.
 
