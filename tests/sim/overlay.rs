@@ -67,7 +67,7 @@ fn two_halves_that_were_cut_off_until_each_was_content_find_each_other_again() {
     world.kill(entrance);
     world.cut_between(one, other);
     // The dead links are noticed after ten seconds.
-    world.run_crowd_for(90_000);
+    world.run_crowd_for(60_000);
     assert_eq!(world.parts(all), [100, 100]);
     for author in [3, 150] {
         world.submit(author, &thought(author as u64), None);
