@@ -83,7 +83,9 @@ pub(crate) async fn submit(node: &Handle, number: u64, bytes: usize) -> (Seq, u6
     let at = now_ns();
     match node.submit(submission).await.unwrap() {
         Answer::Recorded { recorded, .. } => (recorded.seq, at),
-        other @ (Answer::Would(_) | Answer::Inadmissible(_) | Answer::Refused(_) | Answer::Cleared(_)) => panic!("{other:?}"),
+        other @ (Answer::Would(_) | Answer::Inadmissible(_) | Answer::Refused(_) | Answer::Cleared(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod disasters;
 mod foreign;
+mod forks;
 mod lab;
 mod meeting;
 mod network;
