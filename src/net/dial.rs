@@ -6,6 +6,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -27,6 +28,9 @@ use crate::{
 
 /// Most addresses that are tried for one attempt.
 const CANDIDATES_MAX: usize = 16;
+/// A try that stays silent is joined by a fresh one at the same address after this; whichever is answered first wins. QUIC
+/// sends again after 0.3, 0.9, 2.1 and 4.5 s: alone that is too seldom for a network that begins to work meanwhile.
+const FRESH_AFTER: Duration = Duration::from_secs(2);
 /// TLS wants a name for the other side; ours has none but its key, and it is not sent.
 const NO_NAME: &str = "cogmesh";
 
@@ -39,7 +43,7 @@ pub(super) struct Dialler {
 }
 
 /// One address through one socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Candidate {
     address: SocketAddr,
     through: usize,
@@ -54,6 +58,8 @@ struct Race {
     expect: Option<NodeId>,
     names: JoinSet<(String, io::Result<Vec<SocketAddr>>)>,
     waiting: VecDeque<Candidate>,
+    /// Those that were started, and when they are tried afresh, in this order.
+    silent: VecDeque<(Instant, Candidate)>,
     tries: JoinSet<Tried>,
     /// Those that have not come back yet.
     under_way: Vec<SocketAddr>,
@@ -84,6 +90,7 @@ impl Race {
             expect,
             names: JoinSet::new(),
             waiting: VecDeque::new(),
+            silent: VecDeque::new(),
             tries: JoinSet::new(),
             under_way: vec![],
             started: 0,
@@ -102,11 +109,13 @@ impl Race {
         }
         let mut next = Instant::now();
         while !(self.waiting.is_empty() && self.names.is_empty() && self.tries.is_empty()) {
+            let fresh = self.silent.front().map(|(at, _)| *at);
             let step = async {
                 tokio::select! {
                     Some(resolved) = self.names.join_next() => Step::Resolved(resolved.ok()),
                     Some(tried) = self.tries.join_next() => Step::Tried(tried.ok()),
                     () = sleep_until(next), if !self.waiting.is_empty() => Step::Next,
+                    () = sleep_until(fresh.unwrap_or(deadline)), if fresh.is_some() => Step::Afresh,
                 }
             };
             match timeout_at(deadline, step).await {
@@ -121,6 +130,11 @@ impl Race {
                 Ok(Step::Next) => {
                     self.start();
                     next = Instant::now() + timing.stagger;
+                }
+                Ok(Step::Afresh) => {
+                    if let Some((_, candidate)) = self.silent.pop_front() {
+                        self.start_try(candidate);
+                    }
                 }
                 Err(_) => break,
             }
@@ -160,10 +174,15 @@ impl Race {
         if self.started >= CANDIDATES_MAX {
             self.waiting.clear();
         }
+        self.start_try(candidate);
+    }
+
+    fn start_try(&mut self, candidate: Candidate) {
         let Some(endpoint) = self.dialler.endpoints.get(candidate.through).cloned() else {
             return;
         };
         self.under_way.push(candidate.address);
+        self.silent.push_back((Instant::now() + FRESH_AFTER, candidate));
         let (dialler, expect) = (self.dialler.clone(), self.expect);
         self.tries.spawn(async move {
             let address = candidate.address;
@@ -172,6 +191,8 @@ impl Race {
     }
 
     fn failed(&mut self, address: SocketAddr, why: &str) {
+        // It is not silent.
+        self.silent.retain(|(_, candidate)| candidate.address != address);
         if let Some(place) = self.under_way.iter().position(|other| *other == address) {
             self.under_way.swap_remove(place);
         }
@@ -196,6 +217,7 @@ enum Step {
     Resolved(Option<(String, io::Result<Vec<SocketAddr>>)>),
     Tried(Option<Tried>),
     Next,
+    Afresh,
 }
 
 async fn connect(

@@ -1,5 +1,6 @@
 //! Dialling: whom to dial, where and when. Hints come from anywhere and are never an authority; an expired one only
-//! ages. Retries back off from 250 ms to 30 s with full jitter. Source: protocol.md, Discovery.
+//! ages. Retries back off from 250 ms to 30 s with full jitter, to 1 s where a peer was lost lately or the user named one.
+//! Source: protocol.md, Discovery.
 
 mod known;
 
@@ -27,6 +28,11 @@ use crate::{ledger::types::Millis, log::NodeId};
 const RETRY_MIN: Millis = Millis(250);
 /// A later one within this, at most.
 const RETRY_MAX: Millis = Millis(30_000);
+/// The same of a place that the user named, or whose node was a peer lately: nothing tells us when a switch works again, so
+/// only an attempt finds out, and people wait for that one. An attempt where nobody answers takes 5 s and a few packets.
+const RETRY_MAX_OF_THE_AWAITED: Millis = Millis(1_000);
+/// So long after its link was lost a peer is awaited; later it was switched off, more likely.
+const AWAITED_MAX: Millis = Millis(600_000);
 /// Most places that are remembered; who is neither linked nor named by the user goes first.
 const PLACES_MAX: usize = 1_024;
 /// Most places with those that are known by a peer record alone, which never push out another.
@@ -191,7 +197,7 @@ impl Dialling {
             known.dialled = Some(now.mono);
             // Should no answer come at all, this is when it is tried again.
             known.failures = known.failures.saturating_add(1);
-            known.next = now.mono.plus(known.pause(rng));
+            known.next = now.mono.plus(known.pause(now.mono, rng));
             out.push(Effect::Dial(Dial { attempt, expect, addresses: known.all_addresses() }));
             self.attempts.insert(attempt, place);
         }
@@ -221,7 +227,7 @@ impl Dialling {
             return;
         };
         known.dialling = None;
-        known.next = now.mono.plus(known.pause(rng));
+        known.next = now.mono.plus(known.pause(now.mono, rng));
         known.last_fault = Some(Fault::NoAnswer(why.clone()));
         let id = match place {
             Place::Node(node) => Some(node),
@@ -290,10 +296,11 @@ impl Dialling {
             known.last_fault.clone_from(&fault);
             if lost.counted {
                 known.failures = 0;
+                known.was_peer = Some(now.mono);
             }
             known.next = now.mono.plus(match pause {
                 Pause::None => Millis::ZERO,
-                Pause::Short => known.pause(rng),
+                Pause::Short => known.pause(now.mono, rng),
                 Pause::Long => STRANGER_RETRY,
                 Pause::UntilThereIsRoom => known.pause_when_full(rng),
             });
@@ -311,7 +318,7 @@ impl Dialling {
     pub fn afresh(&mut self, now: Now, rng: &mut ChaCha8Rng) {
         for known in self.places.values_mut() {
             known.failures = 0;
-            known.next = now.mono.plus(known.pause(rng));
+            known.next = now.mono.plus(known.pause(now.mono, rng));
         }
     }
 
@@ -450,9 +457,10 @@ impl Known {
 
     /// Full jitter (Brooker 2015): anywhere up to the exponential bound, so that nodes that failed together don't
     /// come back together.
-    fn pause(&self, rng: &mut ChaCha8Rng) -> Millis {
+    fn pause(&self, mono: Millis, rng: &mut ChaCha8Rng) -> Millis {
         let doubled = RETRY_MIN.0.saturating_mul(1 << self.failures.min(16));
-        let bound = doubled.min(RETRY_MAX.0);
+        let longest = if self.is_awaited(mono) { RETRY_MAX_OF_THE_AWAITED } else { RETRY_MAX };
+        let bound = doubled.min(longest.0);
         Millis(rng.next_u64() % bound.saturating_add(1))
     }
 }

@@ -13,5 +13,6 @@ mod forks;
 mod overlay;
 mod own_log;
 mod relays;
+mod returning;
 mod stories;
 mod world;

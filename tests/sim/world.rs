@@ -48,6 +48,9 @@ use rand_chacha::{
 const BEGINNING: u64 = 1_795_478_400_000;
 /// A dead link is noticed after this, unless the other side resets it.
 const IDLE_MAX: u64 = 10_000;
+/// An attempt to dial where nothing answers lasts so long, and its packets are sent again so often.
+const ATTEMPT_MAX: u64 = 5_000;
+const SENT_AGAIN: u64 = 1_100;
 
 pub(crate) struct World {
     now: u64,
@@ -103,7 +106,8 @@ enum Action {
     Wake(usize, u64),
     OnLink(LinkId, Input),
     Written(usize, u64, Vec<Record>),
-    Dialled(usize, u64, Dial),
+    /// Until when the attempt lasts where nothing answers.
+    Dialled(usize, u64, Dial, u64),
 }
 
 impl World {
@@ -444,7 +448,7 @@ impl World {
             }
             Action::OnLink(link, input) => self.on_link(link, input),
             Action::Written(node, boot, records) => self.written(node, boot, records),
-            Action::Dialled(node, boot, dial) => self.dialled(node, boot, &dial),
+            Action::Dialled(node, boot, dial, until) => self.dialled(node, boot, &dial, until),
         }
     }
 
@@ -482,7 +486,8 @@ impl World {
                 }
                 Effect::Dial(dial) => {
                     let pause = 2 + self.random(10);
-                    self.later(pause, Action::Dialled(node, boot, dial));
+                    let until = self.now + ATTEMPT_MAX;
+                    self.later(pause, Action::Dialled(node, boot, dial, until));
                 }
                 Effect::Control { link, frame } => self.send(link, |link| control(link, &frame)),
                 Effect::Balance { link, frame } => {
@@ -528,19 +533,26 @@ impl World {
         );
     }
 
-    fn dialled(&mut self, node: usize, boot: u64, dial: &Dial) {
+    fn dialled(&mut self, node: usize, boot: u64, dial: &Dial, until: u64) {
         if !self.lives(node, boot) {
             return;
         }
+        let is_at = |other: usize, at: &Address| {
+            *at == Address::Socket(address(other)) && self.nodes[other].core.is_some()
+        };
         let found = dial.addresses.iter().find_map(|at| {
             (0..self.nodes.len()).find(|other| {
-                *at == Address::Socket(address(*other))
-                    && self.nodes[*other].core.is_some()
+                is_at(*other, at)
                     && !self.cut.contains(&(node.min(*other), node.max(*other)))
                     && dial.expect.is_none_or(|expect| expect == self.id(*other))
             })
         });
         let Some(other) = found else {
+            let is_cut_off =
+                dial.addresses.iter().any(|at| (0..self.nodes.len()).any(|other| is_at(other, at)));
+            if is_cut_off && self.now + SENT_AGAIN < until {
+                return self.later(SENT_AGAIN, Action::Dialled(node, boot, dial.clone(), until));
+            }
             let input = Input::DialFailed { attempt: dial.attempt, why: "nobody there".into() };
             return self.handle(node, input);
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{ADDRESSES_MAX, Place, RECORD_RETRY};
+use super::{ADDRESSES_MAX, AWAITED_MAX, Place, RECORD_RETRY};
 use crate::{
     ledger::types::Millis,
     log::NodeId,
@@ -46,6 +46,8 @@ pub(super) struct Known {
     pub(super) next: Millis,
     /// When it was last dialled.
     pub(super) dialled: Option<Millis>,
+    /// When it was last a peer, in this run.
+    pub(super) was_peer: Option<Millis>,
     pub(super) last_fault: Option<Fault>,
 }
 
@@ -88,6 +90,11 @@ impl Known {
 
     pub(super) fn is_named(&self) -> bool {
         self.sources.contains(&Source::Seed)
+    }
+
+    /// Whether it is dialled often for as long as nobody answers.
+    pub(super) fn is_awaited(&self, mono: Millis) -> bool {
+        self.is_named() || self.was_peer.is_some_and(|at| mono.since(at) < AWAITED_MAX)
     }
 
     /// Whether nothing but a record says that somebody is there.

@@ -141,7 +141,7 @@ impl World {
             expect: None,
             addresses: vec![Address::Socket(address(to))],
         };
-        self.dialled(from, self.nodes[from].boots, &dial);
+        self.dialled(from, self.nodes[from].boots, &dial, self.now);
     }
 
     /// The record of a node that nobody ever saw, signed by its own key.
