@@ -11,4 +11,5 @@ mod offline;
 mod own_log;
 mod peers;
 mod running;
+mod stalled;
 mod support;

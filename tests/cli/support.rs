@@ -118,6 +118,11 @@ impl Node {
         self.dir.path()
     }
 
+    /// Its process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it.
     pub(crate) fn ask(&self, args: &[&str]) -> Output {
         self.ask_with_input(args, b"")
