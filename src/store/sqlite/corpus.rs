@@ -3,6 +3,8 @@
 //! Every content that comes or goes passes through here, so that index and totals are those of the contents that are
 //! kept, after each commit.
 
+use std::borrow::Cow;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{
@@ -123,7 +125,11 @@ fn put_words(transaction: &Transaction<'_>, number: i64, content: &[u8]) -> rusq
 }
 
 /// Texts without spaces between words would be one word for the index: each scalar of theirs becomes one by itself.
-fn set_apart(text: &str) -> String {
+fn set_apart(text: &str) -> Cow<'_, str> {
+    // Most texts have none, and every content that comes in is looked through.
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
     let mut apart = String::with_capacity(text.len());
     for scalar in text.chars() {
         if is_cjk(scalar) {
@@ -132,7 +138,7 @@ fn set_apart(text: &str) -> String {
             apart.push(scalar);
         }
     }
-    apart
+    Cow::Owned(apart)
 }
 
 /// What the index is asked: every word quoted, so that nothing in it is syntax, and all of them to be found. A word that

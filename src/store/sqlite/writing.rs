@@ -20,8 +20,10 @@ use crate::{
     },
 };
 
-/// Pages of the write-ahead log from which on it is copied back: 4 MiB, SQLite's own default.
-const CHECKPOINT_PAGES: u32 = 1_000;
+/// Pages of the write-ahead log from which on it is copied back: 16 MiB. SQLite's own default is a quarter of that; but while a node
+/// catches up, the same pages of indexes change again and again, and copying them back four times as often cost a tenth of its
+/// speed.
+const CHECKPOINT_PAGES: u32 = 4_000;
 
 /// Writes the records and syncs; gives the size of the corpus after them.
 pub(super) fn commit(
