@@ -12,7 +12,7 @@ use crate::{
     ledger::types::{Millis, Seq},
     log::{
         Body, Entry, NodeId, Segment,
-        books::{MISSING_MAX, Record, Span},
+        books::{Judged, MISSING_MAX, Record, Span},
     },
 };
 
@@ -66,8 +66,8 @@ impl Mending {
     }
 
     /// Entries came without their contents from a peer that has let go of them; another one may still have them.
-    pub fn came_bare(&mut self, mono: Millis, link: LinkId, entries: &[Entry], out: &mut Vec<Effect>) {
-        let bare = entries.iter().filter(|entry| is_bare(entry));
+    pub fn came_bare(&mut self, mono: Millis, link: LinkId, entries: &[Judged], out: &mut Vec<Effect>) {
+        let bare = entries.iter().map(|judged| &judged.entry).filter(|entry| is_bare(entry));
         for entry in bare.clone() {
             self.lack(entry.author(), entry.seq());
         }

@@ -77,7 +77,7 @@ use self::{
 use crate::{
     ledger::types::{Millis, Seq},
     log::{
-        Entry, Head, NodeId, Proof, Segment, SegmentFault, Verified,
+        Head, NodeId, Proof, Segment, SegmentFault, Verified,
         books::{AuthorBook, Books, Record, Span},
         identity::BadSignature,
     },
@@ -456,8 +456,7 @@ impl Federation {
             Admission::Admitted { records, events } => {
                 for record in &records {
                     if let Record::Entries { entries, .. } = record {
-                        let entries: Vec<Entry> = entries.iter().map(|judged| judged.entry.clone()).collect();
-                        self.mending.came_bare(now.mono, link, &entries, out);
+                        self.mending.came_bare(now.mono, link, entries, out);
                     }
                 }
                 out.push(Effect::Store(records));
