@@ -52,7 +52,7 @@ pub struct Config {
     pub write_without_peers: bool,
     /// Whether it sets its store aside and fetches everything again from its peers.
     pub rebuild_from_peers: bool,
-    /// Most links at a time. Default 64: each holds at most about 4.5 MiB of queues and windows, and 0.1 MiB when idle.
+    /// Most links at a time. Default 64: each holds at most about 5 MiB of queues and windows beside what it is served, and 0.1 MiB when idle.
     pub peers_max: usize,
 }
 
