@@ -4,7 +4,7 @@ use super::lab::{Lab, installed, skip};
 
 fn received(lab: &Lab, from: &str, to: &str, count: u32) -> u32 {
     let count = count.to_string();
-    let output = lab.run(from, "ping", &["-q", "-c", &count, "-i", "0.01", "-W", "1", to]);
+    let output = lab.run(from, "ping", &["-q", "-c", &count, "-i", "0.01", "-W", "3", to]);
     let text = String::from_utf8(output.stdout).unwrap();
     let word = text.split(", ").nth(1).unwrap_or_else(|| panic!("{text}"));
     word.split(' ').next().unwrap().parse().unwrap()
