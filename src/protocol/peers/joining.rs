@@ -130,9 +130,9 @@ impl Peers {
     }
 
     /// Of two links between the same two processes, both nodes must keep the same one without talking about it.
-    /// The accepting side of the second decides: where both dialled at once, the one that the smaller id dialled stays.
+    /// The accepting side of the second decides: where both dialled at once, the one that both have admitted already stays,
+    /// because entries are on their way over it; else the one that the smaller id dialled.
     fn rival(&self, context: Context<'_>, link: LinkId, node: NodeId, instance: Instance) -> Rival {
-        let we_are_smaller = context.setup.id() < node;
         if let Some((old, state)) =
             self.admitted.get(&node).and_then(|old| Some((*old, self.links.get(old)?)))
         {
@@ -142,17 +142,14 @@ impl Peers {
             if admitted.hello.instance != instance {
                 return Rival::Doubtful(old);
             }
+            // Who accepted it admitted it before we did.
             let young = context.now.mono.since(admitted.since) < SIMULTANEOUS_MAX;
-            return if state.arrival.side == Side::Dialler && young && we_are_smaller {
-                Rival::Stays
-            } else {
-                Rival::None
-            };
+            return if state.arrival.side == Side::Dialler && young { Rival::Stays } else { Rival::None };
         }
         let we_ask = self.links.iter().any(|(id, other)| {
             *id != link && other.arrival.node == node && matches!(other.stage, Stage::Asking)
         });
-        if we_ask && we_are_smaller { Rival::Stays } else { Rival::None }
+        if we_ask && context.setup.id() < node { Rival::Stays } else { Rival::None }
     }
 
     /// Takes a peer in that introduced itself well, and introduces ourselves.
