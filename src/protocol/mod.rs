@@ -653,6 +653,7 @@ impl Federation {
         }
         let Some(fault) = self.faults.convict(now, proof, found, out) else { return };
         self.authors.set_cut(author, Some(fault.cut));
+        self.mending.cut(author, fault.cut);
         self.sync.drop_author(now.mono, author, &self.authors, out);
         self.steps.changed(now.wall, author, &self.authors);
         let refusal = Refusal::about(RefusalCode::Forked, format!("entry {}", fault.cut));
