@@ -103,6 +103,11 @@ impl Faults {
     /// A peer is admitted: tells it of every convicted author.
     pub fn established(&mut self, link: LinkId, node: NodeId, authors: &mut Authors, out: &mut Vec<Effect>) {
         self.links.insert(link, Link { node, reports: BTreeMap::new(), proved: BTreeMap::new() });
+        self.tell_all(link, authors, out);
+    }
+
+    /// Tells a peer of every convicted author.
+    pub fn tell_all(&self, link: LinkId, authors: &mut Authors, out: &mut Vec<Effect>) {
         let all: Vec<NodeId> = self.known.keys().copied().collect();
         self.tell(&[link], &all, authors, out);
     }

@@ -727,7 +727,10 @@ impl Federation {
         let context = Context { setup: &self.setup, guard: &self.guard, now, room: &Room::Free };
         let changes = self.peers.tick(context, out);
         self.changed(now, changes, out);
-        self.sync.tick(now.mono, &mut self.authors, self.own.head(), out);
+        for link in self.sync.tick(now.mono, &mut self.authors, self.own.head(), out) {
+            self.faults.tell_all(link, &mut self.authors, out);
+            self.relay.ask_again(link, out);
+        }
         self.mending.tick(now.mono, out);
         self.faults.tick(now.mono, &self.authors, out);
         self.try_to_open(now, out);
