@@ -6,12 +6,22 @@ mod crowd;
 mod fate;
 mod network;
 mod nodes;
+mod serving;
+mod tally;
+mod trace;
+mod weather;
 
-pub(crate) use convictions::Forger;
+pub(crate) use self::{
+    checks::{Check, Fault},
+    convictions::Forger,
+    tally::Tally,
+    trace::Trace,
+    weather::Weather,
+};
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
 };
 
 use cogmesh::{
@@ -19,11 +29,11 @@ use cogmesh::{
         Policy,
         types::{Millis, Seq},
     },
-    log::{Hash, Mode, NodeId, books::Record},
+    log::{Hash, Mode, NodeId, Segment, Verified, books::Record},
     protocol::{
         Federation,
         event::Event,
-        frame::BalanceFrame,
+        frame::{BalanceFrame, StreamKind},
         hello::Setup,
         input::{Answer, Dial, Effect, Input, LinkId, Now, Submission, Ticket},
         recovery::Doubt,
@@ -34,7 +44,10 @@ use rand_chacha::{
     rand_core::{RngCore, SeedableRng},
 };
 
-use self::network::{balance, control};
+use self::{
+    network::{balance, control},
+    serving::Serving,
+};
 use crate::disk::Disk;
 
 /// When the simulated world begins: 2026-11-24.
@@ -54,8 +67,18 @@ pub(crate) struct World {
     rng: ChaCha8Rng,
     /// Pairs that can't reach each other.
     cut: BTreeSet<(usize, usize)>,
+    /// From whom to whom nothing gets through for a while.
+    blocked: BTreeMap<(usize, usize), Block>,
+    pub(crate) weather: Weather,
+    streams: u64,
     /// Every head that ever left a node: at one seq of one author there is one entry, or somebody forked.
     signed: BTreeMap<(NodeId, Seq), Hash>,
+    /// Segments whose signatures were checked.
+    checked: BTreeMap<(NodeId, Seq, Hash), Verified<Segment>>,
+    pub(crate) trace: Trace,
+    pub(crate) tally: Tally,
+    /// What was found wrong, where that is collected and does not end the run.
+    pub(crate) faults: Option<Vec<Fault>>,
     policy: Policy,
 }
 
@@ -70,7 +93,17 @@ pub(crate) struct Node {
     pub(crate) events: Vec<Event>,
     pub(crate) answers: BTreeMap<Ticket, Answer>,
     tickets: u64,
+    /// Contents whose answers are awaited.
+    submitted: BTreeMap<Ticket, String>,
     clock_skew_ms: i64,
+    /// While its process is stopped: what happens to it when it goes on.
+    asleep: Option<Vec<Action>>,
+    /// What is on its way to the disk, in order.
+    writes: VecDeque<Vec<Record>>,
+    /// It will be killed after so many more effects.
+    doomed: Option<u64>,
+    /// Writing takes so much longer than usual.
+    pub(crate) disk_lag_ms: u64,
     /// The sign mark: outside the disk that backups are taken of.
     pub(crate) mark: Option<Seq>,
     /// Whether the data directory was copied or the node ended without syncing.
@@ -84,18 +117,50 @@ struct End {
     boot: u64,
     other: LinkId,
     admitted: bool,
+    /// Whether frames still come and go.
     open: bool,
-    /// What came before this end was admitted.
-    unread: Vec<Input>,
-    /// Frames of one link never overtake each other.
+    /// Whether the core knows that it is over.
+    ended: bool,
+    lanes: BTreeMap<Stream, Lane>,
+    /// Of any frame.
     last_arrival: u64,
+}
+
+/// A stream of a link: frames of one never overtake each other, those of several do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stream {
+    Control,
+    Thought,
+    Balance,
+    /// One that was opened for one purpose.
+    Own(u64),
+}
+
+/// What is on its way to an end on one stream.
+#[derive(Default)]
+struct Lane {
+    /// Each with the time at which it comes.
+    queue: VecDeque<(u64, Input)>,
+    /// Of its last frame.
+    last_arrival: u64,
+    /// How many frames have come and are not read yet.
+    waiting: usize,
+}
+
+struct Block {
+    count: usize,
+    since: u64,
 }
 
 enum Action {
     Input(usize, u64, Input),
     Wake(usize, u64),
     OnLink(LinkId, Input),
-    Written(usize, u64, Vec<Record>),
+    Arrive(LinkId, Stream),
+    Silence(LinkId, u64),
+    Serving(Serving),
+    Written(usize, u64),
+    WakeUp(usize, u64),
     Dialled(usize, u64, Dial),
 }
 
@@ -113,6 +178,13 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             cut: BTreeSet::new(),
             signed: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            weather: Weather::default(),
+            streams: 0,
+            checked: BTreeMap::new(),
+            trace: Trace::default(),
+            tally: Tally::default(),
+            faults: None,
             policy: Policy { pow_bits: 4, rate_base: 100_000, ..Policy::default() },
         }
     }
@@ -126,6 +198,10 @@ impl World {
             mode: Mode::Exploring,
             key: key.map(str::to_owned),
         };
+        // What a key repeats is not the content that is recorded.
+        if key.is_none() {
+            self.nodes[node].submitted.insert(ticket, content.to_owned());
+        }
         self.handle(node, Input::Submit { ticket, submission });
         ticket
     }
@@ -164,7 +240,13 @@ impl World {
             return;
         };
         self.now = at;
-        match self.actions.remove(&id).unwrap() {
+        let action = self.actions.remove(&id).unwrap();
+        if let Some(node) = self.actor(&action)
+            && let Some(waiting) = &mut self.nodes[node].asleep
+        {
+            return waiting.push(action);
+        }
+        match action {
             Action::Input(node, boot, input) => {
                 if self.lives(node, boot) {
                     self.handle(node, input);
@@ -177,8 +259,29 @@ impl World {
                 }
             }
             Action::OnLink(link, input) => self.on_link(link, input),
-            Action::Written(node, boot, records) => self.written(node, boot, records),
+            Action::Arrive(link, stream) => self.arrive(link, stream),
+            Action::Silence(link, since) => self.silence(link, since),
+            Action::Serving(serving) => self.serve_on(serving),
+            Action::Written(node, boot) => self.written(node, boot),
+            Action::WakeUp(node, boot) => {
+                if self.lives(node, boot) {
+                    self.wake_up(node);
+                }
+            }
             Action::Dialled(node, boot, dial) => self.dialled(node, boot, &dial),
+        }
+    }
+
+    /// Who has to be awake for that.
+    fn actor(&self, action: &Action) -> Option<usize> {
+        match action {
+            Action::Input(node, ..)
+            | Action::Wake(node, _)
+            | Action::Written(node, ..)
+            | Action::Dialled(node, ..) => Some(*node),
+            Action::OnLink(link, _) | Action::Arrive(link, _) => self.links.get(link).map(|end| end.node),
+            Action::Serving(serving) => Some(serving.node),
+            Action::Silence(..) | Action::WakeUp(..) => None,
         }
     }
 
@@ -197,6 +300,7 @@ impl World {
         let Some(core) = &mut self.nodes[node].core else {
             return;
         };
+        self.trace.input(self.now, node, &input);
         core.handle(now, input, &mut out);
         self.carry_out(node, out);
     }
@@ -204,16 +308,14 @@ impl World {
     fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
         let boot = self.nodes[node].boots;
         for effect in effects {
+            if self.is_due(node) {
+                return self.kill(node);
+            }
+            self.trace.effect(self.now, node, &effect);
+            self.count(node, &effect);
             match effect {
-                Effect::Store(records) => {
-                    let at = (self.now + 1 + self.random(5)).max(self.nodes[node].written_at);
-                    self.nodes[node].written_at = at;
-                    self.later(at - self.now, Action::Written(node, boot, records));
-                }
-                Effect::Answer { ticket, answer } => {
-                    let twice = self.nodes[node].answers.insert(ticket, answer);
-                    assert!(twice.is_none(), "a submission is answered once");
-                }
+                Effect::Store(records) => self.store(node, records),
+                Effect::Answer { ticket, answer } => self.answered(node, ticket, answer),
                 Effect::Dial(dial) => {
                     let pause = 2 + self.random(10);
                     self.later(pause, Action::Dialled(node, boot, dial));
@@ -223,12 +325,16 @@ impl World {
                     if let BalanceFrame::Heads(reports) = &frame {
                         reports.iter().for_each(|report| self.note_signed(&report.head));
                     }
-                    self.send(link, |link| balance(link, &frame));
+                    if !self.finds_full(node, link, StreamKind::BalanceSync) {
+                        self.send(link, |link| balance(link, &frame));
+                    }
                 }
                 Effect::Publish { to, segment } => {
                     self.note_signed(segment.head());
                     for link in to {
-                        self.send(link, |link| Input::Heard { link, segment: (*segment).clone() });
+                        if !self.finds_full(node, link, StreamKind::Thought) {
+                            self.send(link, |link| Input::Heard { link, segment: (*segment).clone() });
+                        }
                     }
                 }
                 Effect::Serve { link, author, span } => self.serve(node, link, author, span),
@@ -249,10 +355,43 @@ impl World {
         }
     }
 
-    fn written(&mut self, node: usize, boot: u64, records: Vec<Record>) {
+    /// Whether a node dies before its next effect.
+    fn is_due(&mut self, node: usize) -> bool {
+        match &mut self.nodes[node].doomed {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn answered(&mut self, node: usize, ticket: Ticket, answer: Answer) {
+        let content = self.nodes[node].submitted.remove(&ticket);
+        if let (Answer::Recorded { recorded, .. }, Some(content)) = (&answer, content) {
+            self.tally.acknowledged.insert((self.id(node), recorded.seq), content);
+        }
+        let twice = self.nodes[node].answers.insert(ticket, answer);
+        assert!(twice.is_none(), "a submission is answered once");
+    }
+
+    /// The disk writes in order.
+    fn store(&mut self, node: usize, records: Vec<Record>) {
+        let boot = self.nodes[node].boots;
+        let lag = self.nodes[node].disk_lag_ms;
+        let pause = 1 + self.random(5) + self.random(lag);
+        let at = (self.now + pause).max(self.nodes[node].written_at);
+        self.nodes[node].written_at = at;
+        self.nodes[node].writes.push_back(records);
+        self.later(at - self.now, Action::Written(node, boot));
+    }
+
+    fn written(&mut self, node: usize, boot: u64) {
         if !self.lives(node, boot) {
             return;
         }
+        let Some(records) = self.nodes[node].writes.pop_front() else { return };
         let own = self.id(node);
         let mut through = None;
         let is_back = records.iter().any(|record| matches!(record, Record::Recovered));

@@ -1,6 +1,9 @@
 //! Nodes: how they are made, start, end, and hear of each other.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use cogmesh::{
     ledger::types::Level,
@@ -9,7 +12,7 @@ use cogmesh::{
         Federation,
         frame::Instance,
         hello::Setup,
-        input::{Address, Ended, Hint, Input, LinkId, Source},
+        input::{Address, Hint, Input, LinkId, Source},
         own::is_overruled,
     },
 };
@@ -62,7 +65,12 @@ impl World {
             events: vec![],
             answers: BTreeMap::new(),
             tickets: 0,
+            submitted: BTreeMap::new(),
             clock_skew_ms: 0,
+            asleep: None,
+            writes: VecDeque::new(),
+            doomed: None,
+            disk_lag_ms: 0,
             mark: None,
             doubt: None,
             write_without_peers: false,
@@ -83,7 +91,12 @@ impl World {
             events: vec![],
             answers: BTreeMap::new(),
             tickets: 0,
+            submitted: BTreeMap::new(),
             clock_skew_ms: 0,
+            asleep: None,
+            writes: VecDeque::new(),
+            doomed: None,
+            disk_lag_ms: 0,
             mark: original.mark,
             doubt: None,
             write_without_peers: false,
@@ -122,15 +135,85 @@ impl World {
 
     /// Ends a node between two instructions. What was not written is lost.
     pub(crate) fn kill(&mut self, node: usize) {
-        self.nodes[node].core = None;
-        self.nodes[node].wake = None;
+        let state = &mut self.nodes[node];
+        (state.core, state.wake, state.doomed, state.asleep) = (None, None, None, None);
+        // The next process writes to an idle disk.
+        state.written_at = 0;
+        state.writes.clear();
         let ends: Vec<LinkId> =
             self.links.iter().filter(|(_, end)| end.node == node && end.open).map(|(id, _)| *id).collect();
         for id in ends {
             self.links.get_mut(&id).unwrap().open = false;
             let other = self.links[&id].other;
-            let broke = Input::Disconnected { link: other, why: Ended::Broke("idle".into()) };
-            self.later(IDLE_MAX, Action::OnLink(other, broke));
+            self.lose_late(other);
+            self.broken_later(IDLE_MAX, other);
+        }
+    }
+
+    /// Ends a node after so many more effects, wherever that is.
+    pub(crate) fn doom(&mut self, node: usize, effects: u64) {
+        self.nodes[node].doomed = Some(effects);
+    }
+
+    /// A node tells others where it listens.
+    pub(crate) fn listens(&mut self, node: usize) {
+        self.nodes[node].setup.addresses = vec![address(node)];
+    }
+
+    /// A node's clock jumps ahead. It never jumps back: a node's time does not.
+    pub(crate) fn advance_clock(&mut self, node: usize, ms: i64) {
+        self.nodes[node].clock_skew_ms += ms;
+    }
+
+    /// All clocks show what the furthest shows.
+    pub(crate) fn set_clocks_right(&mut self) {
+        let latest = self.nodes.iter().map(|node| node.clock_skew_ms).max().unwrap_or(0);
+        self.nodes.iter_mut().for_each(|node| node.clock_skew_ms = latest);
+    }
+
+    /// A node is not to be killed any more.
+    pub(crate) fn spare(&mut self, node: usize) {
+        self.nodes[node].doomed = None;
+    }
+
+    /// A stopped process goes on.
+    pub(crate) fn wake_up(&mut self, node: usize) {
+        for action in self.nodes[node].asleep.take().unwrap_or_default() {
+            self.later(0, action);
+        }
+    }
+
+    pub(crate) fn is_awake(&self, node: usize) -> bool {
+        self.is_up(node) && self.nodes[node].asleep.is_none()
+    }
+
+    /// Something that a node's shell finds out.
+    pub(crate) fn tell(&mut self, node: usize, input: Input) {
+        let boot = self.nodes[node].boots;
+        self.later(0, Action::Input(node, boot, input));
+    }
+
+    pub(crate) fn is_up(&self, node: usize) -> bool {
+        self.nodes[node].core.is_some()
+    }
+
+    /// Stops a node's process for a while, as SIGSTOP does. Where that is longer than a link may be silent, its links die.
+    pub(crate) fn send_to_sleep(&mut self, node: usize, ms: u64) {
+        if !self.is_awake(node) {
+            return;
+        }
+        self.nodes[node].asleep = Some(vec![]);
+        let boot = self.nodes[node].boots;
+        self.later(ms, Action::WakeUp(node, boot));
+        if ms <= IDLE_MAX {
+            return;
+        }
+        let ends: Vec<LinkId> =
+            self.links.iter().filter(|(_, end)| end.node == node && end.open).map(|(id, _)| *id).collect();
+        for end in ends {
+            let other = self.links[&end].other;
+            self.broken_later(IDLE_MAX, other);
+            self.broken_later(ms, end);
         }
     }
 
