@@ -26,6 +26,8 @@ use crate::{
 
 /// A proof or an entry that was asked for and did not come for so long is asked of another peer, or given up.
 const SILENT_MAX: Millis = Millis(5_000);
+/// A search whose answers do not come asks again this seldom at last.
+const SILENT_LOOK_MAX: Millis = Millis(300_000);
 /// Proofs that are asked for at a time; each is at most half a megabyte.
 const ASKED_MAX: usize = 16;
 /// Differences that are searched for at a time.
@@ -68,8 +70,11 @@ struct Trace {
     low: Seq,
     /// This one differs.
     high: Seq,
-    /// The entry that was asked for.
+    /// The entry that was asked for, and the last one behind it that was.
     probe: Seq,
+    through: Seq,
+    /// How long the answer may take; each silence doubles it.
+    patience: Millis,
     until: Millis,
 }
 
@@ -103,6 +108,11 @@ impl Faults {
     /// A peer is admitted: tells it of every convicted author.
     pub fn established(&mut self, link: LinkId, node: NodeId, authors: &mut Authors, out: &mut Vec<Effect>) {
         self.links.insert(link, Link { node, reports: BTreeMap::new(), proved: BTreeMap::new() });
+        self.tell_all(link, authors, out);
+    }
+
+    /// Tells a peer of every convicted author.
+    pub fn tell_all(&self, link: LinkId, authors: &mut Authors, out: &mut Vec<Effect>) {
         let all: Vec<NodeId> = self.known.keys().copied().collect();
         self.tell(&[link], &all, authors, out);
     }
@@ -193,8 +203,16 @@ impl Faults {
             return;
         }
         let probe = Seq(differs.0.saturating_sub(FIRST_LOOK.saturating_sub(1)));
-        let until = told.mono.plus(SILENT_MAX);
-        self.traces.insert(author, Trace { link: told.link, low: Seq::GENESIS, high: differs, probe, until });
+        let trace = Trace {
+            link: told.link,
+            low: Seq::GENESIS,
+            high: differs,
+            probe,
+            through: differs,
+            patience: SILENT_MAX,
+            until: told.mono.plus(SILENT_MAX),
+        };
+        self.traces.insert(author, trace);
         out.push(Effect::Event(Event::ForkSuspected { author, peer: link.node, seq: differs }));
         out.push(look(told.link, author, Span { first: probe, last: differs }));
     }
@@ -206,6 +224,7 @@ impl Faults {
         if trace.link != told.link || segment.first() != trace.probe {
             return false;
         }
+        trace.patience = SILENT_MAX;
         trace.until = told.mono.plus(SILENT_MAX);
         out.push(Effect::Compare { link: told.link, segment: Box::new(segment.clone()) });
         true
@@ -236,6 +255,7 @@ impl Faults {
             return None;
         }
         trace.probe = Seq(trace.low.0.midpoint(trace.high.0));
+        trace.through = trace.probe;
         trace.until = told.mono.plus(SILENT_MAX);
         out.push(look(told.link, author, Span { first: trace.probe, last: trace.probe }));
         None
@@ -299,9 +319,14 @@ impl Faults {
         asked.chain(self.traces.values().map(|trace| trace.until)).min()
     }
 
-    /// Gives up searches that brought nothing, and asks others for proofs that did not come.
+    /// Asks again where a search got no answer, and others for proofs that did not come.
     pub fn tick(&mut self, mono: Millis, authors: &Authors, out: &mut Vec<Effect>) {
-        self.traces.retain(|_, trace| trace.until > mono);
+        // It is not given up while the link lives: the peer may never tell that head again.
+        for (author, trace) in self.traces.iter_mut().filter(|(_, trace)| trace.until <= mono) {
+            trace.patience = Millis(trace.patience.0.saturating_mul(2)).min(SILENT_LOOK_MAX);
+            trace.until = mono.plus(trace.patience);
+            out.push(look(trace.link, *author, Span { first: trace.probe, last: trace.through }));
+        }
         let late: Vec<(NodeId, LinkId)> = self
             .asked
             .iter()

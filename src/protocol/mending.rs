@@ -77,6 +77,18 @@ impl Mending {
         self.ask(mono, out);
     }
 
+    /// An author's log ends before that entry: nobody will ever send what is missing from there on.
+    pub fn cut(&mut self, author: NodeId, cut: Seq) {
+        let Some(spans) = self.missing.get_mut(&author) else { return };
+        spans.retain(|span| span.first < cut);
+        for span in spans.iter_mut() {
+            span.last = span.last.min(Seq(cut.0.saturating_sub(1)));
+        }
+        if spans.is_empty() {
+            self.missing.remove(&author);
+        }
+    }
+
     /// A peer is linked.
     pub fn established(&mut self, mono: Millis, link: LinkId, out: &mut Vec<Effect>) {
         self.links.insert(link, BTreeMap::new());
@@ -121,18 +133,6 @@ impl Mending {
         if is_it && is_begun {
             self.done(link, author, None);
             self.ask(mono, out);
-        }
-    }
-
-    /// An author's log ends before that seq now: nothing behind it is missing.
-    pub fn cut(&mut self, author: NodeId, cut: Seq) {
-        let Some(spans) = self.missing.get_mut(&author) else { return };
-        spans.retain(|span| span.first < cut);
-        for span in spans.iter_mut() {
-            span.last = span.last.min(Seq(cut.0.saturating_sub(1)));
-        }
-        if spans.is_empty() {
-            self.missing.remove(&author);
         }
     }
 

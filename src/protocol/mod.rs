@@ -627,7 +627,10 @@ impl Federation {
     fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
         let changes = self.neighbours.tick_links((&self.setup, now), out);
         self.changed(now, changes, out);
-        self.sync.tick(now.mono, &mut self.authors, self.own.head(), out);
+        for link in self.sync.tick(now.mono, &mut self.authors, self.own.head(), out) {
+            self.faults.tell_all(link, &mut self.authors, out);
+            self.relay.ask_again(link, out);
+        }
         self.mending.tick(now.mono, out);
         self.faults.tick(now.mono, &self.authors, out);
         self.try_to_open(now, out);

@@ -54,6 +54,12 @@ impl Relay {
         out.push(follow(link, author, true));
     }
 
+    /// Asks a peer again for all that it is to pass on: it may not have heard of it.
+    pub fn ask_again(&self, link: LinkId, out: &mut Vec<Effect>) {
+        let here = self.sources.iter().filter(|(_, source)| **source == link);
+        out.extend(here.map(|(author, _)| follow(link, *author, true)));
+    }
+
     /// A peer wants an author's live segments, or no longer does.
     #[expect(clippy::fn_params_excessive_bools, reason = "as the frame says it")]
     pub fn follow(&mut self, link: LinkId, author: NodeId, on: bool) {

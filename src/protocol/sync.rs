@@ -442,8 +442,15 @@ impl Sync {
         asked.chain(held).chain(resend).chain(deferred).chain(self.flush_at).min()
     }
 
-    /// Does what is due: changed heads, silent wants, held authors.
-    pub fn tick(&mut self, mono: Millis, authors: &mut Authors, own: Option<Head>, out: &mut Vec<Effect>) {
+    /// Does what is due: changed heads, silent wants, held authors. Returns the links that were told all heads again, because
+    /// something did not fit their queues: whatever else was told of them may be lost as well.
+    pub fn tick(
+        &mut self,
+        mono: Millis,
+        authors: &mut Authors,
+        own: Option<Head>,
+        out: &mut Vec<Effect>,
+    ) -> Vec<LinkId> {
         if self.flush_at.is_some_and(|at| at <= mono) {
             self.flush_at = None;
             let changed: Vec<NodeId> = std::mem::take(&mut self.changed).into_iter().collect();
@@ -454,10 +461,12 @@ impl Sync {
             true => authors.iter().map(|(id, _)| id).collect(),
             false => vec![],
         };
+        let mut resent = vec![];
         for (id, link) in &mut self.links {
             if link.resend_at.is_some_and(|at| at <= mono) {
                 link.resend_at = None;
                 send_round(*id, &all, authors, own, out);
+                resent.push(*id);
             }
         }
         let silent = |asked: &Asked| asked.heard.plus(WANT_SILENT_MAX) <= mono;
@@ -479,6 +488,7 @@ impl Sync {
             self.ask_someone(mono, author, authors, out);
         }
         self.ask_deferred(mono, authors, out);
+        resent
     }
 
     /// What did not come the way that it should have is asked for where the news came from.

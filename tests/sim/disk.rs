@@ -72,9 +72,12 @@ impl Disk {
                 let log = self.entries.entry(author).or_default();
                 for entry in entries {
                     let place = usize::try_from(entry.seq().0).unwrap();
-                    assert_eq!(log[place].0.entry.hash(), entry.hash());
-                    if entry.content().is_some() {
-                        log[place].0.entry = entry;
+                    // What is of another history than the log, or was cut off it meanwhile, fits nowhere.
+                    let kept = log.get_mut(place).map(|(judged, _)| &mut judged.entry);
+                    if let Some(kept) = kept.filter(|kept| kept.hash() == entry.hash())
+                        && entry.content().is_some()
+                    {
+                        *kept = entry;
                     }
                 }
             }

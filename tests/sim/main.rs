@@ -8,8 +8,10 @@
     reason = "a test may fail where it likes"
 )]
 
+mod chaos;
 mod disk;
 mod forks;
+mod losses;
 mod overlay;
 mod own_log;
 mod relays;

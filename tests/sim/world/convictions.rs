@@ -55,7 +55,8 @@ impl World {
 
     pub(super) fn prove(&mut self, node: usize, link: LinkId, author: NodeId) {
         let rules = self.rules(self.nodes[node].setup.federation);
-        let proof = self.nodes[node].disk.proofs[&author].clone();
+        // What is not written yet can't be read; the peer asks again.
+        let Some(proof) = self.nodes[node].disk.proofs.get(&author).cloned() else { return };
         let sent = Proof::parse(&proof.to_bytes(), &rules.federation).unwrap().verify(&rules).unwrap();
         self.send(link, |link| Input::Proof { link, proof: Box::new(sent) });
     }

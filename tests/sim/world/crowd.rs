@@ -16,7 +16,7 @@ use cogmesh::{
 };
 use rand_chacha::rand_core::RngCore;
 
-use super::{Action, End, IDLE_MAX, World, address};
+use super::{Action, End, IDLE_MAX, World, network::address};
 
 /// So often the links of all nodes are counted while time passes.
 const STEP_MS: u64 = 10;

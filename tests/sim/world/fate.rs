@@ -3,19 +3,41 @@
 use std::sync::Arc;
 
 use cogmesh::{
-    ledger::types::Seq,
-    log::{Entry, FederationId, Identity, books::Books},
+    ledger::types::{MicroAtp, Seq},
+    log::{Entry, FederationId, Head, Identity, Segment, books::Books},
     protocol::{
-        frame::{ControlFrame, Instance},
+        frame::{BalanceFrame, ControlFrame, HeadReport, Instance},
         input::{DiskLow, Input},
         recovery::Doubt,
     },
 };
 
-use super::{World, control};
+use super::{
+    World,
+    network::{balance, control},
+};
 use crate::disk::Disk;
 
 impl World {
+    /// One peer repeats the first entry of an author to another, after it claimed to hold more than there is. The author
+    /// plays along: it signed a head that nobody holds.
+    pub(crate) fn boast(&mut self, to: usize, from: usize, author: usize) {
+        let link = self.verified(to)[&self.id(from)];
+        let setup = &self.nodes[author].setup;
+        let genesis = self.nodes[author].disk.entries[&setup.id()][0].0.entry.clone();
+        let head = Head::sign(&setup.identity, &setup.federation, Seq(1_000_000), genesis.hash());
+        let segment = Segment::own(vec![genesis], &setup.identity, &setup.federation).unwrap();
+        let report = HeadReport { head, balance: MicroAtp::ZERO, digest: [0; 32] };
+        self.handle(to, Input::Balance { link, frame: BalanceFrame::Heads(vec![report]) });
+        self.handle(to, Input::Heard { link, segment });
+    }
+
+    /// Sends a frame of the hostile node's making over its link to another.
+    pub(crate) fn forge(&mut self, from: usize, to: usize, frame: &BalanceFrame) {
+        let link = self.verified(from)[&self.id(to)];
+        self.send(link, |link| balance(link, frame));
+    }
+
     /// Two nodes can reach each other again, and nobody tells them.
     pub(crate) fn uncut(&mut self, one: usize, other: usize) {
         self.cut.remove(&(one.min(other), one.max(other)));
