@@ -383,8 +383,9 @@ impl Loop {
         let endpoint = Arc::clone(&self.endpoint);
         let store = Arc::clone(&self.store);
         let keys = (Arc::clone(&self.keys.0), self.keys.1);
+        let commits = self.commits.subscribe();
         turn.tasks.spawn(async move {
-            let damaged = serve(endpoint, store, keys, (link, author), span).await;
+            let damaged = serve(endpoint, store, keys, (link, author), span, commits).await;
             // The loop may have ended meanwhile.
             let _gone = done.send(Done { link, author, what: Work::Served(damaged) }).await;
         });

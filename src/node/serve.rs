@@ -1,8 +1,12 @@
 //! Serving a want: an author's stored entries as segments on a catch-up stream, read while they are sent.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::task::spawn_blocking;
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     ledger::types::Seq,
@@ -20,9 +24,12 @@ use crate::{
 /// and store after a few milliseconds instead of dozens.
 const FIRST_BYTES: usize = 32 << 10;
 const _: () = assert!(FIRST_BYTES <= SEGMENT_BYTES_MAX);
+/// Entries that this node told of stand in its memory, and in its store a little later. A want of them waits so long, which is
+/// less than whoever asked waits for a word.
+const STORED_WITHIN: Duration = Duration::from_secs(3);
 
-/// Sends that author's entries of that span, as far as the store holds them undamaged. Ends early where the link goes, and
-/// gives back the first damaged entry that it met.
+/// Sends that author's entries of that span, as far as the store holds them undamaged; `commits` tells of what it stores
+/// meanwhile. Ends early where the link goes, and gives back the first damaged entry that it met.
 ///
 /// # Cancel safety
 /// The peer keeps what it got, and asks for the rest.
@@ -32,16 +39,23 @@ pub(super) async fn serve(
     keys: (Arc<Identity>, FederationId),
     (link, author): (LinkId, NodeId),
     span: Span,
+    mut commits: watch::Receiver<u64>,
 ) -> Option<Seq> {
     let (identity, federation) = keys;
     let mut stream = endpoint.catch_up(link)?;
+    let patience = Instant::now() + STORED_WITHIN;
     let mut from = span.first;
     let mut bytes_max = FIRST_BYTES;
     let mut damaged = None;
     while from <= span.last {
         let reading = Arc::clone(&store);
+        commits.mark_unchanged();
         let read = spawn_blocking(move || reading.entries(author, from, bytes_max)).await;
         let stored = match read {
+            Ok(Ok(stored)) if stored.is_empty() => match timeout_at(patience, commits.changed()).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(_)) | Err(_) => break,
+            },
             Ok(Ok(stored)) => stored,
             Ok(Err(StoreError::DamagedEntry { seq, .. })) => {
                 damaged = Some(seq);
