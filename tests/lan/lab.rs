@@ -141,6 +141,13 @@ impl Lab {
         fs::read_to_string(self.dir.path().join(format!("{host}.log"))).unwrap_or_default()
     }
 
+    /// Writes down rules of a federation, and says where.
+    pub(crate) fn policy(&self, rules: &str) -> String {
+        let file = self.dir.path().join("policy.toml");
+        fs::write(&file, rules).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
     /// A folder that is gone with the lab.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
@@ -174,6 +181,41 @@ impl Node {
         let (head, body) = answer.split_once("\r\n\r\n")?;
         assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
         Some(serde_json::from_str(body).unwrap())
+    }
+
+    /// `POST` on its local API: the status code and the answer; `None` where it went away before it had answered.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        let mut socket = UnixStream::connect(self.data_dir.join("api.sock")).ok()?;
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let body = body.to_string();
+        let length = body.len();
+        write!(
+            socket,
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+        .ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, serde_json::from_str(body).ok()?))
+    }
+
+    /// What it says of itself, once it answers.
+    pub(crate) fn status(&self) -> Value {
+        let mut status = None;
+        wait_until(&format!("{} answers", self.host), || {
+            status = self.get("/v1/status");
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Sends its process a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Runs a command of the command line against it.
@@ -281,4 +323,14 @@ pub(crate) fn installed(tool: &str) -> bool {
 
 fn lan_lab() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/lan-lab")
+}
+
+/// A number from the environment, or what is right where nobody waits for hours.
+pub(crate) fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |value| value.parse().unwrap())
+}
+
+/// Says what was measured, also where the test passes.
+pub(crate) fn measured(what: &str) {
+    writeln!(std::io::stderr().lock(), "MEASURED: {what}").unwrap();
 }

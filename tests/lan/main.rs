@@ -13,5 +13,7 @@ mod disasters;
 mod foreign;
 mod forks;
 mod lab;
+mod load;
 mod meeting;
 mod network;
+mod partition;
