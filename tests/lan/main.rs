@@ -17,3 +17,4 @@ mod load;
 mod meeting;
 mod network;
 mod partition;
+mod subnets;
