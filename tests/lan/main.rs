@@ -18,3 +18,4 @@ mod meeting;
 mod network;
 mod partition;
 mod subnets;
+mod weather;
