@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     ledger::types::{Millis, Seq},
-    log::{FederationId, Head, NodeId, Segment, Verified, books::Span, identity::BadSignature},
+    log::{
+        FederationId, Head, NodeId, SEGMENT_ENTRIES_MAX, Segment, Verified, books::Span,
+        identity::BadSignature,
+    },
 };
 
 /// For how long changed heads are gathered before they are sent.
@@ -32,6 +35,10 @@ const RESEND: Millis = Millis(500);
 const WANTS_PER_LINK_MAX: usize = 64;
 /// Catch-up streams that are open to one peer at a time.
 const SERVED_PER_LINK_MAX: usize = 4;
+/// Of them, as many may be long. The last is kept for what a segment holds: somebody who is writing now, of whom a live segment was
+/// lost on the way or came before what it builds on.
+const SERVED_LONG_MAX: usize = 3;
+const _: () = assert!(SERVED_LONG_MAX < SERVED_PER_LINK_MAX);
 /// Wants of one peer that wait for a stream; what does not fit is asked for again by the peer.
 const QUEUED_PER_LINK_MAX: usize = 256;
 
@@ -319,7 +326,7 @@ impl Sync {
         };
         let span = Span { first: span.first, last: span.last.min(through) };
         // A want that comes while the same author is being served asks for what came after that was read.
-        if peer.serving.contains(&author) || peer.serving.len() >= SERVED_PER_LINK_MAX {
+        if peer.serving.contains(&author) || !peer.has_turn(span) {
             let waits = peer.queued.iter().any(|(waiting, _)| *waiting == author);
             if !waits && peer.queued.len() < QUEUED_PER_LINK_MAX {
                 peer.queued.push_back((author, span));
@@ -337,10 +344,7 @@ impl Sync {
         peer.serving.remove(&author);
         // The shortest first, so that who lacks little does not wait behind a backlog; who asks for little again and again makes only
         // its own backlog wait.
-        let idle = peer.queued.iter().enumerate().filter(|(_, (waiting, _))| !peer.serving.contains(waiting));
-        let next = idle.min_by_key(|(_, (_, span))| span.last.0.saturating_sub(span.first.0));
-        if let Some((author, span)) = next.map(|(place, _)| place).and_then(|place| peer.queued.remove(place))
-        {
+        while let Some((author, span)) = peer.next_queued() {
             peer.serve(link, author, span, out);
         }
     }
@@ -554,11 +558,32 @@ impl Sync {
 }
 
 impl Link {
+    /// Whether a stream may be opened for so many entries.
+    fn has_turn(&self, span: Span) -> bool {
+        let is_short = others(span) < SEGMENT_ENTRIES_MAX as u64;
+        self.serving.len() < if is_short { SERVED_PER_LINK_MAX } else { SERVED_LONG_MAX }
+    }
+
+    /// Takes the shortest waiting want whose turn it is.
+    fn next_queued(&mut self) -> Option<(NodeId, Span)> {
+        let idle = self.queued.iter().enumerate().filter(|(_, (waiting, _))| !self.serving.contains(waiting));
+        let (place, (_, span)) = idle.min_by_key(|(_, (_, span))| others(*span))?;
+        if !self.has_turn(*span) {
+            return None;
+        }
+        self.queued.remove(place)
+    }
+
     fn serve(&mut self, link: LinkId, author: NodeId, span: Span, out: &mut Vec<Effect>) {
         self.serving.insert(author);
         out.push(Effect::Serve { link, author, span });
         out.push(Effect::Event(Event::Serving { to: self.node, author }));
     }
+}
+
+/// How many entries a span has beside its first.
+const fn others(span: Span) -> u64 {
+    span.last.0.saturating_sub(span.first.0)
 }
 
 /// Tells a link all heads. The last frame is one that is not full, if need be an empty one: by that the other side knows that it was
