@@ -28,10 +28,11 @@ use crate::{
 const SILENT_MAX: Millis = Millis(5_000);
 /// A search whose answers do not come asks again this seldom at last.
 const SILENT_LOOK_MAX: Millis = Millis(300_000);
-/// Proofs that are asked for at a time; each is at most half a megabyte.
-const ASKED_MAX: usize = 16;
-/// Differences that are searched for at a time.
-const TRACES_MAX: usize = 16;
+/// Proofs that are asked of one peer at a time; each is at most half a megabyte. A bound for each peer, so that one that never answers keeps nobody
+/// from learning of another's.
+const ASKED_PER_LINK_MAX: usize = 4;
+/// Differences between one peer's logs and ours that are searched for at a time.
+const TRACES_PER_LINK_MAX: usize = 4;
 /// Most forks are young: the first look goes back so far.
 const FIRST_LOOK: u64 = 64;
 /// The same proof is given to a peer once in so long.
@@ -129,7 +130,7 @@ impl Faults {
             .collect();
         for author in orphans {
             self.asked.remove(&author);
-            self.ask_someone(told.mono, author, None, authors, out);
+            self.ask_someone(told.mono, author, authors, out);
         }
     }
 
@@ -191,15 +192,29 @@ impl Faults {
         }
     }
 
+    /// A proof came: the peer may be asked for another. Its report counts no further than what it showed.
+    pub fn shown(&mut self, told: Told, proof: &Proof, authors: &Authors, out: &mut Vec<Effect>) {
+        let author = proof.author();
+        let report = self.links.get_mut(&told.link).and_then(|link| link.reports.get_mut(&author));
+        if let Some(report) = report {
+            report.cut = report.cut.max(proof.cut());
+        }
+        if self.asked.get(&author).is_some_and(|asked| asked.link == told.link) {
+            self.asked.remove(&author);
+            self.ask_more(told, authors, out);
+        }
+    }
+
     /// An author that was unknown is known now: whoever says that it is convicted may show it.
     pub fn met(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
-        self.ask_someone(mono, author, None, authors, out);
+        self.ask_someone(mono, author, authors, out);
     }
 
     /// A peer's copy of a log differs from ours at that entry: looks for the first that does.
     pub fn suspect(&mut self, told: Told, author: NodeId, differs: Seq, out: &mut Vec<Effect>) {
         let Some(link) = self.links.get(&told.link) else { return };
-        if self.traces.contains_key(&author) || self.traces.len() >= TRACES_MAX {
+        let searched = self.traces.values().filter(|trace| trace.link == told.link).count();
+        if self.traces.contains_key(&author) || searched >= TRACES_PER_LINK_MAX {
             return;
         }
         let probe = Seq(differs.0.saturating_sub(FIRST_LOOK.saturating_sub(1)));
@@ -271,7 +286,6 @@ impl Faults {
         out: &mut Vec<Effect>,
     ) -> Option<AuthorFault> {
         let author = proof.author();
-        self.asked.remove(&author);
         let counts = self.known.get(&author).is_none_or(|known| match (known.cleared, found) {
             (true, Found::Here) => true,
             (true, Found::Told) | (false, _) => proof.cut() < known.cut,
@@ -335,26 +349,34 @@ impl Faults {
             .collect();
         for (author, link) in late {
             self.asked.remove(&author);
-            self.ask_someone(mono, author, Some(link), authors, out);
+            // Whoever said so and does not show it is believed again when it says it again.
+            if let Some(silent) = self.links.get_mut(&link) {
+                silent.reports.remove(&author);
+            }
+            self.ask_someone(mono, author, authors, out);
+            self.ask_more(Told { mono, link }, authors, out);
         }
     }
 
-    /// Asks somebody who says that it has a proof that cuts deeper than ours; whoever was silent is asked last.
-    fn ask_someone(
-        &mut self,
-        mono: Millis,
-        author: NodeId,
-        silent: Option<LinkId>,
-        authors: &Authors,
-        out: &mut Vec<Effect>,
-    ) {
+    /// There is room for another proof of that peer.
+    fn ask_more(&mut self, told: Told, authors: &Authors, out: &mut Vec<Effect>) {
+        let Some(link) = self.links.get(&told.link) else { return };
+        let next = link.reports.values().find(|report| {
+            let known = self.known.get(&report.author).map(|fault| fault.cut);
+            known.is_none_or(|cut| report.cut < cut)
+                && !self.asked.contains_key(&report.author)
+                && authors.get(report.author).is_some()
+        });
+        if let Some(author) = next.map(|report| report.author) {
+            self.ask(told, author, authors, out);
+        }
+    }
+
+    /// Asks somebody who says that it has a proof that cuts deeper than ours.
+    fn ask_someone(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         let known = self.known.get(&author).map(|fault| fault.cut);
         let deeper = |report: &FaultReport| known.is_none_or(|cut| report.cut < cut);
-        let who = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.reports.get(&author).is_some_and(deeper))
-            .min_by_key(|(link, _)| Some(**link) == silent);
+        let who = self.links.iter().find(|(_, link)| link.reports.get(&author).is_some_and(deeper));
         if let Some(link) = who.map(|(link, _)| *link) {
             self.ask(Told { mono, link }, author, authors, out);
         }
@@ -363,7 +385,8 @@ impl Faults {
     /// Asks for a proof. Only against authors that are known: they have paid their proof of work, so their number is bounded.
     fn ask(&mut self, told: Told, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         let is_met = authors.get(author).is_some() || self.known.contains_key(&author);
-        if !is_met || self.asked.contains_key(&author) || self.asked.len() >= ASKED_MAX {
+        let asked = self.asked.values().filter(|asked| asked.link == told.link).count();
+        if !is_met || self.asked.contains_key(&author) || asked >= ASKED_PER_LINK_MAX {
             return;
         }
         self.asked.insert(author, Asked { link: told.link, until: told.mono.plus(SILENT_MAX) });

@@ -555,6 +555,7 @@ impl Federation {
     fn proof(&mut self, now: Now, link: LinkId, proof: &Proof, out: &mut Vec<Effect>) {
         if self.neighbours.peers().node_of(link).is_some() {
             self.convict(now, proof, Found::Told, out);
+            self.faults.shown(Told { mono: now.mono, link }, proof, &self.authors, out);
         }
     }
 

@@ -5,7 +5,7 @@ use cogmesh::{
     log::{FaultKind, NodeId, Proof, Segment},
     protocol::{
         event::Event,
-        frame::{BalanceFrame, HeadReport},
+        frame::{BalanceFrame, FaultReport, HeadReport},
         refusal::RefusalCode,
     },
 };
@@ -311,4 +311,47 @@ fn heads_of_a_history_that_nobody_gives_out_convict_nobody() {
     world.run_for(12_000);
     assert!((0..3).all(|node| end_of(&world, node, one.id()).is_none()));
     assert!(world.agree(&[0, 1, 2]) && world.is_meshed(&[0, 1]));
+}
+
+#[test]
+fn a_peer_that_tells_of_faults_and_never_shows_them_keeps_no_proof_of_others_away() {
+    let mut world = trio(9);
+    world.start_all(10);
+    world.run_until(3_000, "meshed", |world| world.is_meshed(&[0, 1, 2]));
+    world.run_for(200);
+    let mut forgers = vec![];
+    for number in 0..40 {
+        let mut forger = world.forger();
+        forger.think([thought(number)]);
+        give(&mut world, 0, &forger, 0);
+        forgers.push(forger);
+    }
+    world.run_until(5_000, "all known", |world| {
+        (0..3).all(|node| forgers.iter().all(|forger| world.view(node).authors.contains_key(&forger.id())))
+    });
+    let reports: Vec<FaultReport> = forgers
+        .iter()
+        .map(|forger| FaultReport {
+            author: forger.id(),
+            cut: Seq(1),
+            held: 1,
+            hash: forger.log[0].hash(),
+            balance: MicroAtp::ZERO,
+            digest: [0; 32],
+        })
+        .collect();
+    world.forge(1, 0, &BalanceFrame::Faults(reports));
+    world.run_for(100);
+    // The last of them really is at fault, and another peer has the proof.
+    let one = forgers.last().unwrap();
+    let mut other = one.clone();
+    other.log.truncate(1);
+    other.think([thought(1_000)]);
+    let proof = Proof::fork(one.segment(1).into_inner(), other.segment(1).into_inner()).unwrap();
+    world.show(0, 2, &proof.verify(&world.rules_of(0)).unwrap());
+    world.run_until(2_000, "believed at once", |world| all_cut(world, &[0, 2], one.id(), 1));
+    world.run_for(60_000);
+    let wrongly = forgers[..39].iter().filter(|forger| end_of(&world, 0, forger.id()).is_some()).count();
+    assert_eq!(wrongly, 0, "nobody is convicted without a proof");
+    assert!(world.is_meshed(&[0, 1, 2]));
 }
