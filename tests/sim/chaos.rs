@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a trace is for people")]
 
 mod plan;
+mod plants;
 mod run;
 
 use self::{

@@ -6,6 +6,7 @@ mod crowd;
 mod fate;
 mod network;
 mod nodes;
+mod plant;
 mod serving;
 mod tally;
 mod trace;
@@ -14,6 +15,7 @@ mod weather;
 pub(crate) use self::{
     checks::{Check, Fault},
     convictions::Forger,
+    plant::Plant,
     tally::Tally,
     trace::Trace,
     weather::Weather,
@@ -82,6 +84,7 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     /// What was found wrong, where that is collected and does not end the run.
     pub(crate) faults: Option<Vec<Fault>>,
+    pub(crate) plant: Option<Plant>,
     policy: Policy,
 }
 
@@ -189,6 +192,7 @@ impl World {
             trace: Trace::default(),
             tally: Tally::default(),
             faults: None,
+            plant: None,
             policy: Policy { pow_bits: 4, rate_base: 100_000, ..Policy::default() },
         }
     }
@@ -330,7 +334,9 @@ impl World {
                     if let BalanceFrame::Heads(reports) = &frame {
                         reports.iter().for_each(|report| self.note_signed(&report.head));
                     }
-                    if !self.finds_full(node, link, StreamKind::BalanceSync) {
+                    if !self.swallows(node, link, &frame)
+                        && !self.finds_full(node, link, StreamKind::BalanceSync)
+                    {
                         self.send(link, |link| balance(link, &frame));
                     }
                 }
@@ -388,6 +394,7 @@ impl World {
         let pause = 1 + self.random(5) + self.random(lag);
         let at = (self.now + pause).max(self.nodes[node].written_at);
         self.nodes[node].written_at = at;
+        self.store_too_early(node, &records);
         self.nodes[node].writes.push_back(records);
         self.later(at - self.now, Action::Written(node, boot));
     }

@@ -21,7 +21,7 @@ use cogmesh::{
 use super::plan::{Deed, Knows, Plan};
 use crate::{
     stories::thought,
-    world::{Check, Fault, Trace, Weather, World},
+    world::{Check, Fault, Plant, Trace, Weather, World},
 };
 
 /// Within so long after all is mended, all must agree. The longest waits in it: a clock that jumped 130 s ahead is waited for
@@ -84,6 +84,12 @@ impl Run {
         }
         world.weather = plan.weather;
         Self { world, plan, thoughts: 0, settled_ms: 0 }
+    }
+
+    /// With a bug in it.
+    pub(crate) fn planted(mut self, plant: Plant) -> Self {
+        self.world.plant = Some(plant);
+        self
     }
 
     /// Runs it to its end. A panic is a failed check like any other.

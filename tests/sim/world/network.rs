@@ -242,7 +242,9 @@ impl World {
         if let Input::Disconnected { .. } = input {
             return self.on_link(link, input);
         }
-        if self.lives(node, boot) {
+        if self.lives(node, boot)
+            && let Some(input) = self.spoil(node, input)
+        {
             self.hear(node, link, stream, input);
         }
     }

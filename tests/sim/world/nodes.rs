@@ -115,6 +115,7 @@ impl World {
 
     /// Starts a node on what its disk holds.
     pub(crate) fn start(&mut self, node: usize) {
+        self.spoil_disk(node);
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let instance = Instance(self.rng.next_u64());

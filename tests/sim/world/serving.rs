@@ -28,6 +28,7 @@ impl World {
     pub(super) fn serve(&mut self, node: usize, link: LinkId, author: NodeId, span: Span) {
         let boot = self.nodes[node].boots;
         let stream = Stream::Own(self.next_stream());
+        let span = Span { first: self.first_served(span.first), last: span.last };
         let serving = Serving { node, boot, link, author, span, stream, has_sent: false };
         self.serve_on(serving);
     }

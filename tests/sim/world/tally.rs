@@ -145,7 +145,7 @@ impl World {
     }
 
     /// No range is asked of two peers at the same time, unless the first was silent for long or is gone.
-    fn wanted(&mut self, node: usize, link: LinkId, author: NodeId, from: Seq) {
+    pub(super) fn wanted(&mut self, node: usize, link: LinkId, author: NodeId, from: Seq) {
         let boot = self.nodes[node].boots;
         let want = Want { boot, link, heard: self.now };
         let Some(before) = self.tally.wants.insert((node, author), want) else { return };

@@ -57,7 +57,7 @@ impl World {
     /// Whether a frame does not fit its queue; then its sender's core is told.
     pub(super) fn finds_full(&mut self, node: usize, link: LinkId, kind: StreamKind) -> bool {
         let is_full = self.chance(self.weather.full_per_mille);
-        if is_full {
+        if is_full && self.tells_of_full_queues() {
             let boot = self.nodes[node].boots;
             self.later(0, Action::Input(node, boot, Input::QueueFull { link, kind }));
         }
