@@ -25,6 +25,11 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
+/// Whether one seed is to be shown, and nothing else.
+fn is_replayed() -> bool {
+    number("COGMESH_SIM_SEED").is_some()
+}
+
 fn run(seed: u64, trace: Trace) -> Outcome {
     Run::new(seed, Plan::draw(seed), trace).outcome()
 }
@@ -96,6 +101,9 @@ fn chaos_leaves_all_with_the_same_books_part_four() {
 
 #[test]
 fn in_chaos_too_the_same_seed_gives_the_same_trace() {
+    if is_replayed() {
+        return;
+    }
     for seed in 0..4 {
         let first = run(seed, Trace::hashed());
         let again = run(seed, Trace::hashed());

@@ -70,6 +70,12 @@ pub(crate) enum Deed {
     NetworkChanged { node: usize },
     /// A peer sends something again that it holds.
     Repeat { node: usize },
+    /// A control frame does not fit its queue: the node gives that peer up.
+    Choke { node: usize, peer: usize },
+    /// A disk lets go of the contents of an author's log.
+    Prune { node: usize, author: usize },
+    /// An entry on a disk turns out to be damaged.
+    Damage { node: usize, author: usize, seq: u64 },
     /// An author that is no node gives one history to a node and another one to another.
     Fork { one: usize, other: usize, shared: u64 },
 }
@@ -146,7 +152,7 @@ impl Dice {
         let node = self.below(nodes as u64) as usize;
         let other = (node + 1 + self.below(nodes as u64 - 1) as usize) % nodes;
         let over = at + self.while_ms();
-        match self.below(24) {
+        match self.below(26) {
             0..=8 => {
                 let count = self.one_of(&[1, 1, 1, 3, 8, 30]);
                 deeds.push((at, Deed::Think { node, count }));
@@ -190,6 +196,14 @@ impl Dice {
                 _ => deeds.push((at, Deed::NetworkChanged { node })),
             },
             22 => deeds.push((at, Deed::Repeat { node })),
+            23 => deeds.push((at, Deed::Choke { node, peer: other })),
+            24 => {
+                let author = self.below(nodes as u64) as usize;
+                match self.below(3) {
+                    0 => deeds.push((at, Deed::Prune { node, author })),
+                    _ => deeds.push((at, Deed::Damage { node, author, seq: self.below(20) })),
+                }
+            }
             _ if at < 3_000 || self.below(2) == 0 => deeds.push((at, Deed::Repeat { node })),
             _ => deeds.push((at, Deed::Fork { one: node, other, shared: self.below(20) })),
         }

@@ -10,6 +10,9 @@ const SEEDS: u64 = 60;
 
 /// Runs seed after seed until one of those checks fails.
 fn is_found_by(plant: Plant, checks: &[Check]) {
+    if super::is_replayed() {
+        return;
+    }
     let finds = |seed: &u64| {
         let outcome = Run::new(*seed, Plan::draw(*seed), Trace::Off).planted(plant).outcome();
         outcome.faults.iter().any(|fault| checks.contains(&fault.check))

@@ -181,6 +181,18 @@ impl Run {
             Deed::ClockJump { node, ms } => world.advance_clock(node, ms),
             Deed::NetworkChanged { node } => world.tell(node, Input::NetworkChanged),
             Deed::Repeat { node } => world.repeat(node),
+            Deed::Choke { node, peer } => world.choke(node, peer),
+            Deed::Prune { node, author } => {
+                if world.holds(node, author, Seq::GENESIS) {
+                    world.prune(node, author);
+                    world.tally.pruned = true;
+                }
+            }
+            Deed::Damage { node, author, seq } => {
+                if world.is_awake(node) && world.holds(node, author, Seq(seq)) {
+                    world.damage(node, author, Seq(seq));
+                }
+            }
             Deed::Fork { one, other, shared } => self.fork(one, other, shared),
         }
     }
@@ -323,7 +335,10 @@ impl Run {
 }
 
 const fn is_harmless(code: RefusalCode) -> bool {
-    matches!(code, RefusalCode::Duplicate | RefusalCode::Stopping | RefusalCode::HandshakeTimeout)
+    matches!(
+        code,
+        RefusalCode::Duplicate | RefusalCode::Stopping | RefusalCode::HandshakeTimeout | RefusalCode::TooSlow
+    )
 }
 
 fn show(standing: Option<&Standing>) -> String {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cogmesh::{
     ledger::types::Seq,
-    log::{Head, NodeId, books::AuthorBook},
+    log::{Entry, Head, NodeId, books::AuthorBook},
     protocol::{
         input::LinkId,
         view::{AuthorView, PeerState, PeerView, View},
@@ -164,6 +164,12 @@ impl World {
         view.authors.iter().find_map(differs)
     }
 
+    /// Whether an entry is on a node's disk.
+    pub(crate) fn holds(&self, node: usize, author: usize, seq: Seq) -> bool {
+        let log = self.nodes[node].disk.entries.get(&self.id(author));
+        log.is_some_and(|log| log.len() as u64 > seq.0)
+    }
+
     /// A thought that was acknowledged and is not on a node's disk.
     pub(crate) fn lost(&self, node: usize) -> Option<String> {
         let disk = &self.nodes[node].disk;
@@ -171,8 +177,11 @@ impl World {
             let place = usize::try_from(seq.0).unwrap();
             let entry =
                 disk.entries.get(author).and_then(|log| log.get(place)).map(|(judged, _)| &judged.entry);
-            let is_there =
-                entry.and_then(|entry| entry.content()).is_some_and(|kept| *kept == content.as_bytes());
+            let is_there = match entry.map(Entry::content) {
+                Some(Some(kept)) => *kept == content.as_bytes(),
+                Some(None) => self.tally.pruned,
+                None => false,
+            };
             (!is_there).then(|| format!("node {node} lacks what was acknowledged as {author} {seq}"))
         })
     }

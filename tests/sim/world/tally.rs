@@ -23,6 +23,8 @@ const WANT_SILENT_MS: u64 = 5_000;
 pub(crate) struct Tally {
     /// Own entries that a submitter was told to be recorded, and their contents.
     pub(crate) acknowledged: BTreeMap<(NodeId, Seq), String>,
+    /// Whether some disk has let go of contents.
+    pub(crate) pruned: bool,
     /// Entries that came on catch-up streams.
     pub(crate) caught_up: u64,
     /// Those of them that were not known.
@@ -103,6 +105,14 @@ impl World {
         }
     }
 
+    /// The same, where the entries came another way.
+    fn grew(&mut self, node: usize, author: NodeId, seq: Seq) {
+        let Some(want) = self.tally.wants.get(&(node, author)) else { return };
+        if self.tally.told.get(&(want.link, author)).is_none_or(|told| *told <= seq) {
+            self.tally.wants.remove(&(node, author));
+        }
+    }
+
     fn note_told(&mut self, link: LinkId, author: NodeId, seq: Seq) {
         let told = self.tally.told.entry((link, author)).or_insert(seq);
         *told = seq.max(*told);
@@ -116,7 +126,8 @@ impl World {
         match effect {
             Effect::Store(records) => {
                 for record in records {
-                    if let Record::Entries { entries, .. } = record {
+                    if let Record::Entries { author, entries, book } = record {
+                        self.grew(node, *author, book.seq());
                         match self.tally.hearing {
                             Some(Way::CatchUp(_)) => self.tally.caught_up_new += entries.len() as u64,
                             Some(Way::Live) => self.tally.live_new += entries.len() as u64,

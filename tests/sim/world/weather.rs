@@ -63,4 +63,12 @@ impl World {
         }
         is_full
     }
+
+    /// A control frame to a peer does not fit its queue.
+    pub(crate) fn choke(&mut self, node: usize, peer: usize) {
+        if self.is_awake(node) && self.is_linked(node, peer) {
+            let link = self.verified(node)[&self.id(peer)];
+            self.tell(node, Input::QueueFull { link, kind: StreamKind::Control });
+        }
+    }
 }
