@@ -84,6 +84,8 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     /// What was found wrong, where that is collected and does not end the run.
     pub(crate) faults: Option<Vec<Fault>>,
+    /// Nodes whose key somebody else signs with, too.
+    pub(crate) traitors: BTreeSet<usize>,
     pub(crate) plant: Option<Plant>,
     policy: Policy,
 }
@@ -192,6 +194,7 @@ impl World {
             trace: Trace::default(),
             tally: Tally::default(),
             faults: None,
+            traitors: BTreeSet::new(),
             plant: None,
             policy: Policy { pow_bits: 4, rate_base: 100_000, ..Policy::default() },
         }

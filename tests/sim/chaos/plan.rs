@@ -76,11 +76,22 @@ pub(crate) enum Deed {
     Prune { node: usize, author: usize },
     /// An entry on a disk turns out to be damaged.
     Damage { node: usize, author: usize, seq: u64 },
+    /// Somebody else signs with a node's key as well, and gives that to another node.
+    Betray { node: usize, to: usize },
     /// An author that is no node gives one history to a node and another one to another.
     Fork { one: usize, other: usize, shared: u64 },
 }
 
 impl Reach {
+    /// Whether the others reach each other without that one.
+    pub(crate) fn spares(self, nodes: usize, node: usize) -> bool {
+        match self {
+            Self::Mesh | Self::Ring => true,
+            Self::Line => node == 0 || node == nodes - 1,
+            Self::Star | Self::Subnets => node != 0,
+        }
+    }
+
     /// Whether two nodes of so many can reach each other.
     pub(crate) fn joins(self, nodes: usize, one: usize, other: usize) -> bool {
         let (low, high) = (one.min(other), one.max(other));
@@ -124,6 +135,11 @@ impl Plan {
         while at < ends_at {
             dice.draw_deed(&mut deeds, at, nodes);
             at += 1 + dice.below(2_500);
+        }
+        // At most one, and not the one through whom all know each other.
+        let node = dice.below(nodes as u64) as usize;
+        if dice.below(5) == 0 && reach.spares(nodes, node) && (node != 0 || knows == Knows::Everyone) {
+            deeds.push((dice.below(ends_at), Deed::Betray { node, to: (node + 1) % nodes }));
         }
         deeds.sort_by_key(|(at, _)| *at);
         deeds.retain(|(at, _)| *at < ends_at);

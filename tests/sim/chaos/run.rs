@@ -193,6 +193,7 @@ impl Run {
                     world.damage(node, author, Seq(seq));
                 }
             }
+            Deed::Betray { node, to } => self.betray(node, to),
             Deed::Fork { one, other, shared } => self.fork(one, other, shared),
         }
     }
@@ -210,6 +211,17 @@ impl Run {
                 self.world.send_live(messenger, node, &history.segment(0));
             }
         }
+    }
+
+    /// A second history of a node, from its first entry on.
+    fn betray(&mut self, node: usize, to: usize) {
+        let messenger = (0..self.plan.nodes).find(|from| self.world.is_linked(*from, to));
+        let Some(messenger) = messenger.filter(|_| self.world.holds(node, node, Seq(1))) else { return };
+        self.world.traitors.insert(node);
+        let mut forger = self.world.forger_with_key_of(node);
+        self.thoughts += 1;
+        forger.think([thought(self.thoughts), thought(self.thoughts + 200_000)]);
+        self.world.send_live(messenger, to, &forger.segment(0));
     }
 
     /// Everything works again.
@@ -260,6 +272,11 @@ impl Run {
         }
     }
 
+    /// Nodes whose keys are theirs alone.
+    fn honest(&self) -> Vec<usize> {
+        (0..self.plan.nodes).filter(|node| !self.world.traitors.contains(node)).collect()
+    }
+
     fn standings(&self, node: usize) -> BTreeMap<NodeId, Standing> {
         let view = self.world.view(node);
         let mut standings: BTreeMap<NodeId, Standing> =
@@ -274,9 +291,13 @@ impl Run {
 
     /// What is not as it should be in the end, where something is.
     fn disagreement(&self) -> Option<String> {
-        let first = self.standings(0);
-        for node in 0..self.plan.nodes {
+        let honest = self.honest();
+        let first = self.standings(honest[0]);
+        for node in honest {
             let view = self.world.view(node);
+            if view.missing > 0 && !self.world.tally.pruned {
+                return Some(format!("node {node} lacks {} contents", view.missing));
+            }
             if view.own_log != OwnLogView::Open {
                 return Some(format!("node {node} does not write: {:?}", view.own_log));
             }
@@ -284,7 +305,7 @@ impl Run {
             for author in first.keys().chain(ours.keys()) {
                 if first.get(author) != ours.get(author) {
                     let (one, other) = (show(first.get(author)), show(ours.get(author)));
-                    return Some(format!("{author}: node 0 has {one}, node {node} has {other}"));
+                    return Some(format!("{author}: one node has {one}, node {node} has {other}"));
                 }
             }
             if !ours.contains_key(&self.world.id(node)) {
@@ -297,14 +318,15 @@ impl Run {
     /// What must not have happened on the way.
     fn look_back(&mut self) {
         let mut wrong = vec![];
-        for node in 0..self.plan.nodes {
+        for node in self.honest() {
             wrong.extend(self.world.undurable(node).map(|what| (Check::Durability, what)));
             for event in &self.world.nodes[node].events {
                 let check = match event {
                     Event::Divergence { .. } => Check::NoDivergence,
                     Event::SegmentRefused { .. } | Event::RecordsRefused { .. } => Check::NoBlame,
                     Event::Refused { refusal, .. } | Event::RefusedBy { refusal, .. }
-                        if !is_harmless(refusal.code) =>
+                        if !is_harmless(refusal.code)
+                            && (refusal.code != RefusalCode::Forked || self.world.traitors.is_empty()) =>
                     {
                         Check::NoBlame
                     }
@@ -312,7 +334,7 @@ impl Run {
                     | Event::OwnLogAwaited { .. }
                     | Event::WritingHalted { .. }
                     | Event::Clone { .. } => Check::NoSuspicion,
-                    Event::AuthorFault { author, .. } if self.world.is_node(*author) => Check::NoSuspicion,
+                    Event::AuthorFault { author, .. } if self.world.is_honest(*author) => Check::NoSuspicion,
                     _ => continue,
                 };
                 wrong.push((check, format!("node {node}: {event:?}")));

@@ -102,8 +102,7 @@ impl World {
     }
 
     pub(super) fn note_signed(&mut self, head: &Head) {
-        // Only nodes are honest here.
-        if self.nodes.iter().all(|node| node.setup.id() != head.author) {
+        if !self.is_honest(head.author) {
             return;
         }
         let first = *self.signed.entry((head.author, head.seq)).or_insert(head.hash);
@@ -133,9 +132,10 @@ impl World {
         self.now
     }
 
-    /// Whether an author is one of the nodes: they are honest.
-    pub(crate) fn is_node(&self, author: NodeId) -> bool {
-        self.nodes.iter().any(|node| node.setup.id() == author)
+    /// Whether an author is one of the nodes, and nobody else has its key.
+    pub(crate) fn is_honest(&self, author: NodeId) -> bool {
+        let node = self.nodes.iter().position(|node| node.setup.id() == author);
+        node.is_some_and(|node| !self.traitors.contains(&node))
     }
 
     /// Whether one node lists another as verified, over a link that is open.
@@ -173,7 +173,8 @@ impl World {
     /// A thought that was acknowledged and is not on a node's disk.
     pub(crate) fn lost(&self, node: usize) -> Option<String> {
         let disk = &self.nodes[node].disk;
-        self.tally.acknowledged.iter().find_map(|((author, seq), content)| {
+        let honest = self.tally.acknowledged.iter().filter(|((author, _), _)| self.is_honest(*author));
+        honest.into_iter().find_map(|((author, seq), content)| {
             let place = usize::try_from(seq.0).unwrap();
             let entry =
                 disk.entries.get(author).and_then(|log| log.get(place)).map(|(judged, _)| &judged.entry);

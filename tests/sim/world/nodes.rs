@@ -18,8 +18,11 @@ use cogmesh::{
 };
 use rand_chacha::rand_core::RngCore;
 
-use super::{Action, IDLE_MAX, Node, World, network::address};
+use super::{Action, End, IDLE_MAX, Node, World, network::address};
 use crate::disk::Disk;
+
+/// So often a link says that it is there.
+const KEEP_ALIVE_MS: u64 = 2_000;
 
 impl World {
     /// Adds a node that starts within `spread_ms`, and is told of every other after it.
@@ -116,6 +119,9 @@ impl World {
     /// Starts a node on what its disk holds.
     pub(crate) fn start(&mut self, node: usize) {
         self.spoil_disk(node);
+        if self.weather.overtaking {
+            self.reset_old_links(node);
+        }
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let instance = Instance(self.rng.next_u64());
@@ -132,6 +138,17 @@ impl World {
         }
         state.core = Some(Federation::new(state.setup.clone(), books, standing, seed, now, &mut out));
         self.carry_out(node, out);
+    }
+
+    /// Whoever still has a link to the process before is told by the new one that it knows of none, as QUIC does.
+    fn reset_old_links(&mut self, node: usize) {
+        let is_old = |end: &End| end.open && self.links.get(&end.other).is_some_and(|far| far.node == node);
+        let old: Vec<LinkId> =
+            self.links.iter().filter(|(_, end)| is_old(end)).map(|(link, _)| *link).collect();
+        for link in old {
+            let pause = self.random(KEEP_ALIVE_MS);
+            self.broken_later(pause, link);
+        }
     }
 
     /// Ends a node between two instructions. What was not written is lost.

@@ -146,7 +146,9 @@ impl World {
                 }
             }
             Effect::Balance { link, frame } => {
-                self.tally.balance_frames += 1;
+                // Who lacks contents that others let go of may ask each of them once a minute.
+                let is_in_vain = self.tally.pruned && matches!(frame, BalanceFrame::Mend { .. });
+                self.tally.balance_frames += u64::from(!is_in_vain);
                 if let BalanceFrame::Want { author, from } = frame {
                     self.wanted(node, *link, *author, *from);
                 }
