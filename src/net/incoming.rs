@@ -47,6 +47,7 @@ impl Door {
     }
 
     fn take(&self, incoming: Incoming, handshakes: &Arc<Semaphore>) {
+        tracing::debug!(address = %canonical(incoming.remote_address()), "somebody shakes hands");
         if self.endpoint.open_connections() >= self.connections_max {
             return incoming.refuse();
         }

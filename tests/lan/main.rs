@@ -17,5 +17,6 @@ mod load;
 mod meeting;
 mod network;
 mod partition;
+mod powerups;
 mod subnets;
 mod weather;
