@@ -161,7 +161,9 @@ impl Dialling {
         while self.record_dials.front().is_some_and(|at| now.mono.since(*at) >= RECORD_RETRY) {
             self.record_dials.pop_front();
         }
-        let linked = peers.linked();
+        let mut linked = peers.linked();
+        // Their path may be gone; where it is not, the new link takes the old one's place all the same.
+        linked.retain(|node| !peers.owes_answer(*node));
         let lacking = lacking.saturating_sub(self.attempts.len().saturating_add(peers.asking()));
         let mut due = Due { now: now.mono, named: vec![], others: vec![], by_record: vec![], wake: None };
         for (place, known) in &self.places {

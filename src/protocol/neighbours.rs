@@ -153,8 +153,9 @@ impl Neighbours {
         self.dial((setup, now), out);
     }
 
-    /// An interface changed, or the machine woke up: everyone is tried afresh.
+    /// An interface changed, or the machine woke up: everyone is tried afresh, and whoever is linked must give a sign of life.
     pub fn network_changed(&mut self, (setup, now): (&Setup, Now), out: &mut Vec<Effect>) {
+        self.peers.ask_all(now, out);
         self.dialling.afresh(now, &mut self.rng);
         self.dial((setup, now), out);
     }
@@ -205,7 +206,11 @@ impl Neighbours {
     pub fn tick_links(&mut self, (setup, now): (&Setup, Now), out: &mut Vec<Effect>) -> Vec<LinkChange> {
         let context = Context { setup, guard: &self.guard, now, room: &Room::Free };
         let changes = self.peers.tick(context, out);
-        self.settle((setup, now), changes, out)
+        let changes = self.settle((setup, now), changes, out);
+        if self.peers.miss_answers(now.mono) {
+            self.dial((setup, now), out);
+        }
+        changes
     }
 
     /// Does what is due elsewhere: records are passed along, links exchanged, places dialled.

@@ -3,6 +3,7 @@
 //! when is in `dialling.rs`.
 //! Source: protocol.md, Connections.
 
+mod answers;
 mod joining;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
     net::SocketAddr,
 };
 
+use self::answers::Answer;
 use super::{
     event::Event,
     frame::{ControlFrame, Hello, Instance, SignedRecord},
@@ -122,6 +124,7 @@ struct Admitted {
     since: Millis,
     ping_at: Millis,
     clock_ahead_ms: i64,
+    answer: Answer,
 }
 
 /// What a change among the links means for the rest of the core.
@@ -230,7 +233,8 @@ impl Peers {
                 out.push(Effect::Control { link, frame });
                 vec![]
             }
-            (Stage::Admitted(admitted), ControlFrame::Pong { clock, .. }) => {
+            (Stage::Admitted(admitted), ControlFrame::Pong { number, clock }) => {
+                admitted.answer.heard(number);
                 admitted.heard_clock(context.now, clock);
                 vec![]
             }
@@ -480,7 +484,7 @@ impl Peers {
         let due = |link: &Link| match &link.stage {
             Stage::Greeting | Stage::Asking => Some(link.since.plus(HANDSHAKE_MAX)),
             Stage::Doubted { until, .. } | Stage::Cloned { until, .. } => Some(*until),
-            Stage::Admitted(admitted) => Some(admitted.ping_at),
+            Stage::Admitted(admitted) => admitted.answer.until().into_iter().chain([admitted.ping_at]).min(),
             Stage::Closing => None,
         };
         self.links.values().filter_map(due).min()

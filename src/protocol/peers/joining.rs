@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Admitted, Change, Context, Link, PING_EVERY, Peers, Side, Stage, WantOfRoom};
+use super::{Admitted, Answer, Change, Context, Link, PING_EVERY, Peers, Side, Stage, WantOfRoom};
 use crate::{
     ledger::types::Millis,
     log::{
@@ -222,8 +222,13 @@ impl Peers {
         let record = record_of(&hello);
         let name = hello.record.name().clone();
         let known = remember(&hello, address, now);
-        let mut admitted =
-            Admitted { hello, since: now.mono, ping_at: now.mono.plus(PING_EVERY), clock_ahead_ms: 0 };
+        let mut admitted = Admitted {
+            hello,
+            since: now.mono,
+            ping_at: now.mono.plus(PING_EVERY),
+            clock_ahead_ms: 0,
+            answer: Answer::default(),
+        };
         let clock = admitted.hello.clock;
         admitted.heard_clock(now, clock);
         state.stage = Stage::Admitted(Box::new(admitted));
