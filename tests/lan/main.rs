@@ -9,6 +9,7 @@
     reason = "a test may fail where it likes"
 )]
 
+mod absence;
 mod disasters;
 mod foreign;
 mod forks;

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 use super::{
     lab::{Lab, Node, measured, number, wait_until},
     load::{self, POLICY, are_meshed},
