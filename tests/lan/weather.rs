@@ -40,7 +40,7 @@ fn nothing_is_lost_and_links_stay_while_a_fifth_of_all_packets_is_lost_and_other
     for node in &nodes {
         let output = node.cli(&["export"]);
         let rows: BTreeMap<(String, u64), String> =
-            String::from_utf8(output.stdout).unwrap().lines().map(|row| keyed(row)).collect();
+            String::from_utf8(output.stdout).unwrap().lines().map(keyed).collect();
         for (author, thoughts) in &acked {
             for Acked { seq, content } in thoughts {
                 let kept = rows.get(&(author.clone(), *seq));
