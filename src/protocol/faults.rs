@@ -239,8 +239,7 @@ impl Faults {
         if trace.link != told.link || segment.first() != trace.probe {
             return false;
         }
-        trace.patience = SILENT_MAX;
-        trace.until = told.mono.plus(SILENT_MAX);
+        trace.until = told.mono.plus(trace.patience);
         out.push(Effect::Compare { link: told.link, segment: Box::new(segment.clone()) });
         true
     }
@@ -261,8 +260,10 @@ impl Faults {
             }
             Comparison::Same { through: Some(through) } => trace.low = trace.low.max(through.next()),
             Comparison::Before { first } if first > trace.low => trace.high = Seq(first.0.saturating_sub(1)),
-            // The store has none of them, or the peer contradicts itself.
-            Comparison::Same { through: None } | Comparison::Before { .. } => trace.low = Seq(u64::MAX),
+            // The store has none of them yet: what memory holds may still be on its way to the disk. It is looked at again later.
+            Comparison::Same { through: None } => return None,
+            // The peer contradicts itself.
+            Comparison::Before { .. } => trace.low = Seq(u64::MAX),
         }
         if trace.low > trace.high {
             // What differed does no longer. Should it again, the search begins anew.
@@ -271,6 +272,7 @@ impl Faults {
         }
         trace.probe = Seq(trace.low.0.midpoint(trace.high.0));
         trace.through = trace.probe;
+        trace.patience = SILENT_MAX;
         trace.until = told.mono.plus(SILENT_MAX);
         out.push(look(told.link, author, Span { first: trace.probe, last: trace.probe }));
         None
