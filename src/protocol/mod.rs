@@ -447,7 +447,8 @@ impl Federation {
         let is_new = self.authors.seq(author) < Some(last);
         // What others hold of our own log is taken only while we get it back.
         if is_own && is_new && !self.own.takes_back() {
-            return;
+            // They may have been asked for while we still wanted them.
+            return self.sync.drop_author(now.mono, author, &self.authors, out);
         }
         let is_met = self.authors.get(author).is_some();
         let followers = self.followers(link, author);
