@@ -1,6 +1,6 @@
 //! What was lost or late on the way is told, asked and looked for again. Each of these was found by chaos.
 
-use cogmesh::log::Proof;
+use cogmesh::{ledger::types::Seq, log::Proof};
 
 use super::{
     stories::{thought, trio},
@@ -96,5 +96,50 @@ fn a_fork_is_found_however_long_the_answers_take() {
         world.run_until(30_000, &format!("seed {seed}: cut at all"), |world| {
             ALL.iter().all(|node| is_cut(world, *node, &one))
         });
+    }
+}
+
+#[test]
+fn a_fork_is_found_though_the_disk_is_behind_memory() {
+    for seed in 0..20 {
+        let mut world = meshed(seed);
+        let (one, other) = histories(&mut world, 5);
+        // What it takes in now is on its disk seconds after others have asked about it.
+        world.cut(0, 2);
+        for node in ALL {
+            world.nodes[node].disk_lag_ms = 3_000;
+        }
+        world.send_live(0, 1, &one.segment(0));
+        world.send_live(1, 0, &other.segment(0));
+        world.run_for(5_000);
+        for node in ALL {
+            world.nodes[node].disk_lag_ms = 0;
+        }
+        world.run_until(30_000, &format!("seed {seed}: cut at both"), |world| {
+            [0, 1].iter().all(|node| is_cut(world, *node, &one))
+        });
+    }
+}
+
+#[test]
+fn who_is_convicted_is_not_dialled_again_and_again() {
+    for seed in 0..20 {
+        let mut world = meshed(seed);
+        world.submit(1, &thought(1), None);
+        world.run_for(500);
+        let log = world.forger_after(1, Seq(1)).unwrap();
+        let mut other = world.forger_with_key_of(1);
+        other.think([thought(2)]);
+        let proof = proof(&log, &other, 1).verify(&world.rules_of(0)).unwrap();
+        world.show(2, 0, &proof);
+        world.run_until(3_000, "both others know", |world| {
+            [0, 2].iter().all(|node| world.view(*node).authors[&log.id()].fault.is_some())
+        });
+        world.run_for(1_000);
+        let before = world.connections_made();
+        world.run_for(120_000);
+        // Each of the three may look once a minute whether the other side has changed its mind.
+        let made = world.connections_made() - before;
+        assert!(made <= 12, "seed {seed}: {made} connections");
     }
 }

@@ -213,15 +213,24 @@ impl Run {
         }
     }
 
-    /// A second history of a node, from its first entry on.
+    /// A second history of a node, from where another node's copy of it ends: that one takes it in.
     fn betray(&mut self, node: usize, to: usize) {
-        let messenger = (0..self.plan.nodes).find(|from| self.world.is_linked(*from, to));
-        let Some(messenger) = messenger.filter(|_| self.world.holds(node, node, Seq(1))) else { return };
-        self.world.traitors.insert(node);
-        let mut forger = self.world.forger_with_key_of(node);
-        self.thoughts += 1;
-        forger.think([thought(self.thoughts), thought(self.thoughts + 200_000)]);
-        self.world.send_live(messenger, to, &forger.segment(0));
+        let world = &mut self.world;
+        let messenger = (0..self.plan.nodes).find(|from| world.is_linked(*from, to));
+        let (Some(messenger), Some(copy)) =
+            (messenger, world.is_up(to).then(|| world.book(to, node)).flatten())
+        else {
+            return;
+        };
+        let Some(mut forger) = world.forger_after(node, copy.seq()) else { return };
+        world.traitors.insert(node);
+        self.thoughts += 2;
+        if world.is_awake(node) {
+            world.submit(node, &thought(self.thoughts), None);
+        }
+        forger.think([thought(self.thoughts + 200_000), thought(self.thoughts + 200_001)]);
+        let first = usize::try_from(copy.seq().next().0).unwrap();
+        world.send_live(messenger, to, &forger.segment(first));
     }
 
     /// Everything works again.

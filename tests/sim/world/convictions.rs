@@ -144,6 +144,15 @@ impl World {
         Forger { log: vec![genesis], identity: self.identity(node), federation: self.federation(node) }
     }
 
+    /// A forger with a node's key, who knows that node's log through an entry.
+    pub(crate) fn forger_after(&self, node: usize, through: Seq) -> Option<Forger> {
+        let log = self.nodes[node].disk.entries.get(&self.id(node))?;
+        let log: Vec<Entry> = log.iter().map(|(judged, _)| judged.entry.clone()).collect();
+        let end = usize::try_from(through.0).unwrap();
+        let log = log.get(..=end)?.to_vec();
+        Some(Forger { log, identity: self.identity(node), federation: self.federation(node) })
+    }
+
     /// The same key with another first entry.
     pub(crate) fn forger_again(&mut self, forger: &Forger) -> Forger {
         self.forger_of(Arc::clone(&forger.identity), "forger-again")
