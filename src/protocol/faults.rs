@@ -6,7 +6,7 @@
 //! deepest counts, so that all come to the same end. The account is folded anew by the store (`Effect::Store`, then `Input::Cut`).
 //! Source: protocol.md, Faults that can be proved.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use super::{
     authors::{AUTHORS_MAX, Authors},
@@ -130,7 +130,7 @@ impl Faults {
             .collect();
         for author in orphans {
             self.asked.remove(&author);
-            self.ask_someone(told.mono, author, authors, out);
+            self.ask_someone(told.mono, author, None, authors, out);
         }
     }
 
@@ -201,13 +201,13 @@ impl Faults {
         }
         if self.asked.get(&author).is_some_and(|asked| asked.link == told.link) {
             self.asked.remove(&author);
-            self.ask_more(told, authors, out);
+            self.ask_more(told, author, authors, out);
         }
     }
 
     /// An author that was unknown is known now: whoever says that it is convicted may show it.
     pub fn met(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
-        self.ask_someone(mono, author, authors, out);
+        self.ask_someone(mono, author, None, authors, out);
     }
 
     /// A peer's copy of a log differs from ours at that entry: looks for the first that does.
@@ -351,19 +351,17 @@ impl Faults {
             .collect();
         for (author, link) in late {
             self.asked.remove(&author);
-            // Whoever said so and does not show it is believed again when it says it again.
-            if let Some(silent) = self.links.get_mut(&link) {
-                silent.reports.remove(&author);
-            }
-            self.ask_someone(mono, author, authors, out);
-            self.ask_more(Told { mono, link }, authors, out);
+            self.ask_someone(mono, author, Some(link), authors, out);
+            // The silent peer may not have heard: its turn comes again, behind all else that it told of.
+            self.ask_more(Told { mono, link }, author, authors, out);
         }
     }
 
-    /// There is room for another proof of that peer.
-    fn ask_more(&mut self, told: Told, authors: &Authors, out: &mut Vec<Effect>) {
+    /// There is room for another proof of that peer: the next one behind that author's, in a circle.
+    fn ask_more(&mut self, told: Told, behind: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
         let Some(link) = self.links.get(&told.link) else { return };
-        let next = link.reports.values().find(|report| {
+        let later = link.reports.range((Bound::Excluded(behind), Bound::Unbounded));
+        let next = later.chain(link.reports.range(..=behind)).map(|(_, report)| report).find(|report| {
             let known = self.known.get(&report.author).map(|fault| fault.cut);
             known.is_none_or(|cut| report.cut < cut)
                 && !self.asked.contains_key(&report.author)
@@ -374,11 +372,19 @@ impl Faults {
         }
     }
 
-    /// Asks somebody who says that it has a proof that cuts deeper than ours.
-    fn ask_someone(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
+    /// Asks somebody, but not who was silent, who says that it has a proof that cuts deeper than ours.
+    fn ask_someone(
+        &mut self,
+        mono: Millis,
+        author: NodeId,
+        silent: Option<LinkId>,
+        authors: &Authors,
+        out: &mut Vec<Effect>,
+    ) {
         let known = self.known.get(&author).map(|fault| fault.cut);
         let deeper = |report: &FaultReport| known.is_none_or(|cut| report.cut < cut);
-        let who = self.links.iter().find(|(_, link)| link.reports.get(&author).is_some_and(deeper));
+        let others = self.links.iter().filter(|(link, _)| Some(**link) != silent);
+        let who = others.into_iter().find(|(_, link)| link.reports.get(&author).is_some_and(deeper));
         if let Some(link) = who.map(|(link, _)| *link) {
             self.ask(Told { mono, link }, author, authors, out);
         }
