@@ -318,3 +318,27 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn after_a_change_of_the_network_dead_links_are_replaced_within_two_seconds_and_live_ones_stay() {
+    for seed in 0..20 {
+        let mut world = trio(seed);
+        world.start_all(10);
+        world.run_until(5_000, "all linked", |world| world.is_meshed(&[0, 1, 2]));
+        // Of links that are younger, another one might have been dialled at the same time.
+        world.run_for(6_000);
+        let before: Vec<_> = (0..3).map(|node| world.verified(node)).collect();
+        let (thor, sprout) = (world.id(1), world.id(2));
+        // No packet arrives any more over the link between the first two, and a new one is possible.
+        world.cut(0, 1);
+        world.heal();
+        world.run_until(2_000, "another link", |world| {
+            let now = world.verified(0);
+            now.get(&thor).is_some_and(|link| *link != before[0][&thor]) && world.is_meshed(&[0, 1, 2])
+        });
+        world.run_for(1_000);
+        assert_eq!(world.verified(0)[&sprout], before[0][&sprout], "seed {seed}: it answered");
+        assert_eq!(world.verified(1)[&sprout], before[1][&sprout], "seed {seed}: it answered");
+        assert_eq!((world.connections(0, 1), world.connections(1, 2)), (1, 1), "seed {seed}");
+    }
+}
