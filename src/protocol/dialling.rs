@@ -258,29 +258,10 @@ impl Dialling {
             return;
         }
         let pause = match &lost.why {
-            Ended::Refused(refusal) => match refusal.code {
-                RefusalCode::WrongFederation
-                | RefusalCode::PolicyDiffers
-                | RefusalCode::Version
-                | RefusalCode::ProofOfWork
-                | RefusalCode::NotAMember
-                | RefusalCode::Revoked
-                | RefusalCode::Expired
-                | RefusalCode::Clone
-                | RefusalCode::Forked
-                | RefusalCode::BackingOff => Pause::Long,
-                RefusalCode::TooManyPeers => Pause::UntilThereIsRoom,
-                RefusalCode::HandshakeTimeout
-                | RefusalCode::Duplicate
-                | RefusalCode::Stopping
-                | RefusalCode::Malformed
-                | RefusalCode::FrameTooLarge
-                | RefusalCode::UnknownKind
-                | RefusalCode::BadClaim
-                | RefusalCode::TooSlow => Pause::Short,
-            },
+            Ended::Refused(refusal) => Pause::after(refusal.code),
             Ended::Closed => match lost.want_of_room {
-                WantOfRoom::No => Pause::Short,
+                // Whom we refuse ourselves we need not dial, either.
+                WantOfRoom::No => lost.refused.map_or(Pause::Short, Pause::after),
                 WantOfRoom::GivenUp => Pause::Long,
                 // It may have room for us as soon as we have some for it.
                 WantOfRoom::TurnedAway => Pause::None,
@@ -474,6 +455,33 @@ enum Pause {
     Short,
     Long,
     UntilThereIsRoom,
+}
+
+impl Pause {
+    /// After a refusal, whoever refused whom.
+    const fn after(code: RefusalCode) -> Self {
+        match code {
+            RefusalCode::WrongFederation
+            | RefusalCode::PolicyDiffers
+            | RefusalCode::Version
+            | RefusalCode::ProofOfWork
+            | RefusalCode::NotAMember
+            | RefusalCode::Revoked
+            | RefusalCode::Expired
+            | RefusalCode::Clone
+            | RefusalCode::Forked
+            | RefusalCode::BackingOff => Self::Long,
+            RefusalCode::TooManyPeers => Self::UntilThereIsRoom,
+            RefusalCode::HandshakeTimeout
+            | RefusalCode::Duplicate
+            | RefusalCode::Stopping
+            | RefusalCode::Malformed
+            | RefusalCode::FrameTooLarge
+            | RefusalCode::UnknownKind
+            | RefusalCode::BadClaim
+            | RefusalCode::TooSlow => Self::Short,
+        }
+    }
 }
 
 /// Whether we listen at that address ourselves.

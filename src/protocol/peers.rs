@@ -67,6 +67,8 @@ struct Link {
     since: Millis,
     stage: Stage,
     want_of_room: WantOfRoom,
+    /// For what we ended it.
+    refused: Option<RefusalCode>,
 }
 
 /// Whether a link was ended by us because there were too many.
@@ -189,7 +191,10 @@ impl Peers {
             Side::Acceptor => Stage::Greeting,
         };
         let pending = self.links.values().filter(|known| known.arrival.node == node).count();
-        self.links.insert(link, Link { arrival, since: now.mono, stage, want_of_room: WantOfRoom::No });
+        self.links.insert(
+            link,
+            Link { arrival, since: now.mono, stage, want_of_room: WantOfRoom::No, refused: None },
+        );
         let refusal = match context.guard.refused_for(now.mono, node) {
             Some(left) => {
                 Some(Refusal::about(RefusalCode::BackingOff, format!("for {} s yet", left.0.div_ceil(1_000))))
@@ -332,8 +337,8 @@ impl Peers {
                 out.push(Effect::Verify { node: state.arrival.node });
             }
         }
-        let want_of_room = state.want_of_room;
-        let lost = Lost { node: state.arrival.node, counted, replaced, want_of_room, why };
+        let Link { want_of_room, refused, .. } = state;
+        let lost = Lost { node: state.arrival.node, counted, replaced, want_of_room, refused, why };
         (changes, Some(lost))
     }
 
@@ -538,6 +543,7 @@ impl Peers {
     fn end(&mut self, link: LinkId, refusal: Refusal, out: &mut Vec<Effect>) {
         if let Some(state) = self.links.get_mut(&link) {
             state.stage = Stage::Closing;
+            state.refused = Some(refusal.code);
             out.push(Effect::Close { link, refusal });
         }
     }
@@ -554,6 +560,8 @@ pub struct Lost {
     pub replaced: bool,
     /// Whether we ended it for want of room.
     pub want_of_room: WantOfRoom,
+    /// For what we ended it, where we did.
+    pub refused: Option<RefusalCode>,
     /// Why.
     pub why: Ended,
 }
