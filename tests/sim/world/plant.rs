@@ -54,12 +54,12 @@ impl World {
 
     /// Books and disk as a restarted node finds them.
     pub(super) fn spoil_disk(&mut self, node: usize) {
-        let own = self.id(node);
-        let other = self.id(if node == ABOUT { VICTIM } else { ABOUT });
         let is_first_start = self.nodes[node].boots == 0;
-        if is_first_start {
+        if is_first_start || self.plant.is_none() {
             return;
         }
+        let own = self.id(node);
+        let other = self.id(if node == ABOUT { VICTIM } else { ABOUT });
         if self.has(Plant::LastEntryLost) {
             self.lose_last(node, own);
             let end = self.nodes[node].disk.books.authors.get(&own).map(|book| book.seq());
