@@ -342,7 +342,7 @@ impl Federation {
         let told = Told { mono: now.mono, link };
         for finding in self.sync.heads(told, reports, (&federation, &self.relay), &mut self.authors, out) {
             match finding {
-                Finding::Fork(author, seq) => self.faults.suspect(told, author, seq, out),
+                Finding::Fork(author, seq) => self.suspect(told, author, seq, out),
                 Finding::Unsigned(fault) => {
                     let why = SegmentRefusal::Wrong(SegmentFault::Signature(fault));
                     self.wrong(now, link, why, out);
@@ -490,9 +490,8 @@ impl Federation {
             }
             Admission::Fork { seq } if is_own => self.halted(Halt::Conflict { seq }, out),
             Admission::Fork { seq } => {
-                self.sync.drop_author(now.mono, author, &self.authors, out);
                 // What it follows there is another entry than ours before it.
-                self.faults.suspect(told, author, Seq(seq.0.saturating_sub(1)), out);
+                self.suspect(told, author, Seq(seq.0.saturating_sub(1)), out);
             }
             Admission::Refused(why) => self.wrong(now, link, why, out),
         }
@@ -558,6 +557,12 @@ impl Federation {
             self.convict(now, proof, Found::Told, out);
             self.faults.shown(Told { mono: now.mono, link }, proof, &self.authors, out);
         }
+    }
+
+    /// A peer's copy of a log differs from ours. Until it is known where, no more of it is asked for: it would not fit.
+    fn suspect(&mut self, told: Told, author: NodeId, differs: Seq, out: &mut Vec<Effect>) {
+        self.sync.hold(told.mono, author, &self.authors, out);
+        self.faults.suspect(told, author, differs, out);
     }
 
     /// The author's own signatures say that it is at fault, whoever showed them.

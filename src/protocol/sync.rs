@@ -251,7 +251,10 @@ impl Sync {
         if peer.holds.len() >= AUTHORS_MAX && !peer.holds.contains_key(&head.author) {
             return Finding::Nothing;
         }
-        let is_update = peer.holds.insert(head.author, head.seq).is_some();
+        // A head that what came on other streams has overtaken takes nothing back.
+        let before = peer.holds.get(&head.author).copied();
+        peer.holds.insert(head.author, before.map_or(head.seq, |before| before.max(head.seq)));
+        let is_update = before.is_some();
         let node = peer.node;
         let has_cut = authors.cut(head.author).is_some();
         let Some(ours) = authors.get_mut(head.author) else {
