@@ -27,8 +27,8 @@ fn two_halves_that_wrote_thousands_of_thoughts_are_even_seconds_after_they_meet_
     let Some(lab) = Lab::start(&["--hosts", &[LEFT.as_slice(), &RIGHT].concat().join(",")]) else { return };
     let each_side = usize::try_from(number("COGMESH_PARTITION_THOUGHTS", 2_000)).unwrap();
     let policy = lab.policy(POLICY);
-    let left = load::start(&lab, &LEFT, &["--policy", &policy]);
-    let right = load::start(&lab, &RIGHT, &["--policy", &policy]);
+    let left = load::start(&lab, &LEFT, &["--policy", &policy, "--max-thoughts", "1000000"]);
+    let right = load::start(&lab, &RIGHT, &["--policy", &policy, "--max-thoughts", "1000000"]);
     let (left, right): (Vec<&Node>, Vec<&Node>) = (left.iter().collect(), right.iter().collect());
     let all = [left.as_slice(), &right].concat();
     wait_until("all five are linked", || are_meshed(&all));
