@@ -3,7 +3,7 @@
 //! While a node knows no more nodes than it may have links, it dials all of them, as always. Above that it dials some at
 //! random, and lets others dial it. Why the whole stays connected:
 //!
-//! * Each node has at least [`DIALLED_MIN`] links that it dialled itself, to nodes that it chose at random among all that it
+//! * Each node has at least `DIALLED_MIN` links that it dialled itself, to nodes that it chose at random among all that it
 //!   knows. A graph in which every vertex chooses k others at random is connected with a probability that goes to 1 as it
 //!   grows, for k of 2 already, and stays so when any k - 1 vertices are taken out (Fenner and Frieze, "On the connectivity of
 //!   random m-orientable graphs and digraphs", 1982). Places for links that others dialled are limited so that these
@@ -12,7 +12,7 @@
 //! * Nodes stop dialling before they are full, so that there is room for who comes next. Where there is none, a newcomer
 //!   takes the place of a random link, now and then (as in HyParView, Leitao et al., 2007), or is told of others and turned
 //!   away.
-//! * Links wear out: about every [`EXCHANGE_EVERY`] one that this node dialled gives way to another random one. So two parts
+//! * Links wear out: about every `EXCHANGE_EVERY` one that this node dialled gives way to another random one. So two parts
 //!   that were cut off from each other for long, and are each full and content, still find each other afterwards.
 //!
 //! A place that the user named is always dialled, and its link never given up by this side.
