@@ -124,9 +124,14 @@ impl Scene<'_> {
         self.peers.standing().filter(|standing| standing.side == Side::Dialler).count()
     }
 
-    /// A random link that may be given up.
-    fn victim(self, rng: &mut ChaCha8Rng, spare: impl Fn(&Standing) -> bool) -> Option<NodeId> {
-        let is_old = |standing: &Standing| self.now.mono.since(standing.since) >= LINK_AGE_MIN;
+    /// A random link that may be given up, of those that are at least that old.
+    fn victim(
+        self,
+        rng: &mut ChaCha8Rng,
+        age_min: Millis,
+        spare: impl Fn(&Standing) -> bool,
+    ) -> Option<NodeId> {
+        let is_old = |standing: &Standing| self.now.mono.since(standing.since) >= age_min;
         let may_go = |standing: &Standing| {
             is_old(standing) && spare(standing) && !self.dialling.is_named(standing.node)
         };
@@ -168,7 +173,9 @@ impl Overlay {
         }
         // Of those that dialled us, so that those of our own choice stay.
         let spare = |standing: &Standing| standing.side == Side::Acceptor || dialled > bounds.dialled_min;
-        match scene.victim(rng, spare) {
+        // Whom the user named waits for nobody to grow old.
+        let age_min = if named { Millis(0) } else { LINK_AGE_MIN };
+        match scene.victim(rng, age_min, spare) {
             Some(victim) => Room::InPlaceOf(victim),
             None => Room::Full(vec![]),
         }
@@ -188,7 +195,7 @@ impl Overlay {
         if !is_much || !scene.is_partial() {
             return None;
         }
-        scene.victim(rng, |standing| standing.side == Side::Dialler && standing.node != newest)
+        scene.victim(rng, LINK_AGE_MIN, |standing| standing.side == Side::Dialler && standing.node != newest)
     }
 
     /// When [`Overlay::exchange`] has something to do.
@@ -225,7 +232,7 @@ impl Overlay {
         }
         // Too few of our own choice, where those that dialled us were there first: one of theirs goes.
         let ours_go = dialled >= bounds.dialled_min && dialled > 0;
-        let give_up = scene.victim(rng, |standing| (standing.side == Side::Dialler) == ours_go);
+        let give_up = scene.victim(rng, LINK_AGE_MIN, |standing| (standing.side == Side::Dialler) == ours_go);
         Exchange { give_up, extra: usize::from(give_up.is_some()) }
     }
 }
