@@ -116,22 +116,21 @@ fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<O
 
 pub(super) fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> Result<i64, Fault> {
     let (account, signature) = (book.account.to_bytes(), book.signature.map(|signature| signature.0));
-    // What is not written anew must be what it was: a new seal over a damaged name would make it good.
-    let sql = format!(
-        "UPDATE authors SET hash = ?2, signature = ?3, account = ?4, \
-         seal = seal_of('authors', number, id, name, hardware, arch, ?2, ?3, ?4, known_since) \
-         WHERE id = ?1 AND {} RETURNING number",
-        seal::whole("authors", seal::AUTHORS)
-    );
-    let mut update = transaction.prepare_cached(&sql)?;
-    let known = update
-        .query_row(params![id.as_bytes(), book.hash.0, signature, account], |row| row.get(0))
-        .optional()?;
-    if let Some(number) = known {
-        return Ok(number);
-    }
-    if books::number(transaction, id)?.is_some() {
-        return Err(Fault::Damaged(format!("the row of {id}")));
+    if let Some(number) = books::number(transaction, id)? {
+        // By its number and without RETURNING: a statement that may change several rows is undone by a savepoint, and at each one
+        // the full-text index is written out, which took a third of a commit while a node caught up.
+        // What is not written anew must be what it was: a new seal over a damaged name would make it good.
+        let sql = format!(
+            "UPDATE authors SET hash = ?2, signature = ?3, account = ?4, \
+             seal = seal_of('authors', number, id, name, hardware, arch, ?2, ?3, ?4, known_since) \
+             WHERE number = ?1 AND {}",
+            seal::whole("authors", seal::AUTHORS)
+        );
+        let mut update = transaction.prepare_cached(&sql)?;
+        return match update.execute(params![number, book.hash.0, signature, account])? {
+            0 => Err(Fault::Damaged(format!("the row of {id}"))),
+            _ => Ok(number),
+        };
     }
     let mut insert = transaction.prepare_cached(
         "INSERT INTO authors (id, name, hardware, arch, hash, signature, account, known_since) \
