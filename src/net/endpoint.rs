@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    apart::Apart,
     certificates::{CertificateError, NodeCertificate},
     config::{NetConfig, Timing},
     connection::close_code,
@@ -107,6 +108,7 @@ impl Endpoint {
         let shared = Arc::new(Shared {
             events,
             held: Held::default(),
+            apart: Apart::default(),
             rules,
             timing,
             credentials,

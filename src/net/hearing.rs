@@ -1,12 +1,14 @@
 //! Hearing: what the peer's streams say, as events. Segments are verified here, in the task of their stream: in order on
 //! each link, in parallel over all links.
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::time::timeout;
 
 use super::{
+    apart::Ending,
     event::NetEvent,
     links::{Link, Manner, Shared},
     reader::{Frames, Stopped},
@@ -14,7 +16,7 @@ use super::{
     streams::row,
 };
 use crate::{
-    log::{NodeId, Proof, Segment, Verified, fault::PROOF_BYTES_MAX, segment::Unfit},
+    log::{NodeId, Proof, fault::PROOF_BYTES_MAX, segment::Unfit},
     protocol::{
         frame::{ControlFrame, StreamKind},
         refusal::{Refusal, RefusalCode},
@@ -33,6 +35,12 @@ enum End {
 impl From<Stopped> for End {
     fn from(stopped: Stopped) -> Self {
         Self::Stream(stopped)
+    }
+}
+
+impl From<Ending> for End {
+    fn from(_: Ending) -> Self {
+        Self::Inbox
     }
 }
 
@@ -151,7 +159,7 @@ async fn proof(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), 
     }
     let rules = shared.rules;
     let check = move || Proof::parse(&bytes, &rules.federation).and_then(|proof| proof.verify(&rules));
-    let event = match apart(check).await? {
+    let event = match shared.apart.run(check).await? {
         Ok(proof) => NetEvent::Proof { link: link.id, proof: Box::new(proof) },
         Err(fault) => NetEvent::ProofWrong { link: link.id, fault },
     };
@@ -165,9 +173,7 @@ async fn live(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), E
             Some((author, last)) if shared.held.knows(author, last) => {
                 NetEvent::Known { link: link.id, author, last }
             }
-            Some(_) | None => {
-                segment(shared, link, wire::decode_segment(&bytes, &shared.rules.federation)).await?
-            }
+            Some(_) | None => segment(shared, link, bytes).await?,
         };
         if !shared.tell_live(event).await {
             return Err(End::Inbox);
@@ -185,9 +191,8 @@ async fn catch_up(
     author: &mut Option<NodeId>,
 ) -> Result<(), End> {
     while let Some(bytes) = frames.next().await? {
-        let decoded = wire::decode_segment(&bytes, &shared.rules.federation);
-        *author = decoded.as_ref().map(Segment::author).ok().or(*author);
-        let event = segment(shared, link, decoded).await?;
+        *author = wire::peek_segment(&bytes).map(|(author, _)| author).or(*author);
+        let event = segment(shared, link, bytes).await?;
         if !shared.tell_caught_up(link, event).await {
             return Err(End::Inbox);
         }
@@ -195,44 +200,31 @@ async fn catch_up(
     Ok(())
 }
 
-async fn segment(shared: &Shared, link: &Link, decoded: Result<Segment, WireFault>) -> Result<NetEvent, End> {
-    Ok(match decoded {
-        Ok(segment) => match verify(shared, segment).await? {
-            Ok(segment) => NetEvent::Heard { link: link.id, segment },
-            Err(Unfit { fault, proof }) => {
-                if let Some(proof) = proof {
-                    tell(shared, NetEvent::Proof { link: link.id, proof }).await?;
-                }
-                NetEvent::HeardWrong { link: link.id, fault }
+/// Longest frame of segments that is decoded and verified in its stream's own task: about a third of a millisecond. A full one
+/// takes five, and packets, pings and other links should not wait for that.
+const BYTES_AT_ONCE_MAX: usize = 32 << 10;
+
+async fn segment(shared: &Shared, link: &Link, bytes: Bytes) -> Result<NetEvent, End> {
+    let rules = shared.rules;
+    let is_short = bytes.len() <= BYTES_AT_ONCE_MAX;
+    let verify = move || {
+        wire::decode_segment(&bytes, &rules.federation).map(|segment| segment.verify_or_convict(&rules))
+    };
+    let verified = if is_short { verify() } else { shared.apart.run(verify).await? };
+    if verified.is_ok() {
+        shared.held.count_verified();
+    }
+    Ok(match verified {
+        Ok(Ok(segment)) => NetEvent::Heard { link: link.id, segment },
+        Ok(Err(Unfit { fault, proof })) => {
+            if let Some(proof) = proof {
+                tell(shared, NetEvent::Proof { link: link.id, proof }).await?;
             }
-        },
+            NetEvent::HeardWrong { link: link.id, fault }
+        }
         Err(WireFault::Segment(fault)) => NetEvent::HeardWrong { link: link.id, fault },
         Err(fault) => return Err(fault.into()),
     })
-}
-
-/// Most entries of a segment that is verified in its stream's own task: about a third of a millisecond. A full segment
-/// takes five, and packets, pings and other links should not wait for that.
-const ENTRIES_AT_ONCE_MAX: usize = 64;
-
-async fn verify(shared: &Shared, segment: Segment) -> Result<Result<Verified<Segment>, Unfit>, End> {
-    let rules = shared.rules;
-    shared.held.count_verified();
-    if segment.entries().len() <= ENTRIES_AT_ONCE_MAX {
-        return Ok(segment.verify_or_convict(&rules));
-    }
-    apart(move || segment.verify_or_convict(&rules)).await
-}
-
-/// Runs what takes long on a thread of its own.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, End> {
-    match spawn_blocking(work).await {
-        Ok(done) => Ok(done),
-        // The runtime is ending.
-        Err(error) if error.is_cancelled() => Err(End::Inbox),
-        // As if it had happened here: this connection is lost, and only this one.
-        Err(error) => resume_unwind(error.into_panic()),
-    }
 }
 
 async fn balance(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), End> {

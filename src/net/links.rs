@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SetOnce, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    apart::Apart,
     config::Timing,
     event::NetEvent,
     held::Held,
@@ -32,6 +33,8 @@ use crate::{
 pub(super) struct Shared {
     pub(super) events: InboxSender,
     pub(super) held: Held,
+    /// Where segments and proofs are decoded and verified.
+    pub(super) apart: Apart,
     pub(super) rules: Rules,
     pub(super) timing: Timing,
     pub(super) credentials: Credentials,

@@ -8,6 +8,7 @@
 //! the peer, until the owner of the endpoint has called [`Endpoint::admit`]: who the peer is, TLS has proved by then,
 //! but whether it is welcome is decided above this room.
 
+mod apart;
 pub mod certificates;
 mod config;
 mod connection;
@@ -28,6 +29,7 @@ mod streams;
 pub mod tls;
 mod writer;
 
+pub use apart::{Apart, Ending};
 pub use config::{ListenOn, NetConfig, Timing};
 pub use endpoint::{Endpoint, NetError};
 pub use event::NetEvent;

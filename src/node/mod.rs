@@ -40,6 +40,7 @@ use self::{
     handle::Shared,
     identity_file::{KeyFileError, NewKey},
     run::{Loop, Sources, StoreNews},
+    serve::Shelf,
 };
 pub use self::{
     config::{Config, Listen, PeerOption},
@@ -163,7 +164,7 @@ fn launch(
     let hints = first_hints(config, &books);
     let about = about(config, &setup, &endpoint);
     let mut first = vec![];
-    let keys = (Arc::clone(&identity), setup.federation);
+    let shelf = Shelf::new(Arc::clone(&store), Arc::clone(&identity), setup.federation);
     let rules = rules(config, &setup);
     let mut federation = Federation::new(setup, books, standing, seed, clock.now(), &mut first);
     for hint in hints {
@@ -190,13 +191,12 @@ fn launch(
         ended,
     });
     let stores = watch_store(config, &store, &stop);
-    let (prune, prune_stop) =
-        (prune::run(Arc::clone(&store), Arc::clone(&clock), pruned_after), stop.clone());
-    tokio::spawn(async move { prune_stop.run_until_cancelled(prune).await });
+    let prune = prune::run(Arc::clone(&store), Arc::clone(&clock), pruned_after);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(prune));
     let core = Loop {
         federation,
         clock,
-        keys,
+        shelf,
         rules,
         endpoint,
         discovery,

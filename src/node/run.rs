@@ -17,13 +17,13 @@ use super::{
     lock::DataDirLock,
     record_addresses,
     scrub::Finding,
-    serve::{compared, prove, serve},
+    serve::{Shelf, compared, prove, serve},
 };
 use crate::{
     failing::fail_point,
     ledger::types::Seq,
     log::{
-        FederationId, Identity, NodeId, Rules, Segment,
+        NodeId, Rules, Segment,
         books::{Record, Span},
         stored::Comparison,
     },
@@ -70,7 +70,7 @@ pub enum RunError {
 pub(super) struct Loop {
     pub(super) federation: Federation,
     pub(super) clock: Arc<Clock>,
-    pub(super) keys: (Arc<Identity>, FederationId),
+    pub(super) shelf: Shelf,
     pub(super) rules: Rules,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) discovery: Discovery,
@@ -380,12 +380,10 @@ impl Loop {
 
     fn serve(&self, turn: &Turn, link: LinkId, author: NodeId, span: Span) {
         let done = turn.done.clone();
-        let endpoint = Arc::clone(&self.endpoint);
-        let store = Arc::clone(&self.store);
-        let keys = (Arc::clone(&self.keys.0), self.keys.1);
+        let (endpoint, shelf) = (Arc::clone(&self.endpoint), self.shelf.clone());
         let commits = self.commits.subscribe();
         turn.tasks.spawn(async move {
-            let damaged = serve(endpoint, store, keys, (link, author), span, commits).await;
+            let damaged = serve(endpoint, shelf, (link, author), span, commits).await;
             // The loop may have ended meanwhile.
             let _gone = done.send(Done { link, author, what: Work::Served(damaged) }).await;
         });

@@ -15,7 +15,7 @@ use crate::{
         books::{Span, StoredEntry},
         stored::{Comparison, compare, covered_segment, parsed, signed_segment},
     },
-    net::Endpoint,
+    net::{Apart, Ending, Endpoint},
     protocol::{input::LinkId, wire::SEGMENT_BYTES_MAX},
     store::{Store, StoreError},
 };
@@ -28,6 +28,27 @@ const _: () = assert!(FIRST_BYTES <= SEGMENT_BYTES_MAX);
 /// less than whoever asked waits for a word.
 const STORED_WITHIN: Duration = Duration::from_secs(3);
 
+/// What entries are served with.
+#[derive(Clone)]
+pub(super) struct Shelf {
+    store: Arc<dyn Store>,
+    identity: Arc<Identity>,
+    federation: FederationId,
+    /// Where what takes long is done.
+    apart: Arc<Apart>,
+}
+
+/// What was read for the next segment.
+enum Next {
+    /// Nothing is stored there yet.
+    Nothing,
+    Segment(Segment),
+    /// No signed head stands in what was read.
+    Unsigned(Vec<StoredEntry>),
+    /// What is stored makes no segment.
+    Unfit,
+}
+
 /// Sends that author's entries of that span, as far as the store holds them undamaged; `commits` tells of what it stores
 /// meanwhile. Ends early where the link goes, and gives back the first damaged entry that it met.
 ///
@@ -35,28 +56,35 @@ const STORED_WITHIN: Duration = Duration::from_secs(3);
 /// The peer keeps what it got, and asks for the rest.
 pub(super) async fn serve(
     endpoint: Arc<Endpoint>,
-    store: Arc<dyn Store>,
-    keys: (Arc<Identity>, FederationId),
+    shelf: Shelf,
     (link, author): (LinkId, NodeId),
     span: Span,
     mut commits: watch::Receiver<u64>,
 ) -> Option<Seq> {
-    let (identity, federation) = keys;
     let mut stream = endpoint.catch_up(link)?;
     let patience = Instant::now() + STORED_WITHIN;
     let mut from = span.first;
     let mut bytes_max = FIRST_BYTES;
     let mut damaged = None;
     while from <= span.last {
-        let reading = Arc::clone(&store);
         commits.mark_unchanged();
-        let read = spawn_blocking(move || reading.entries(author, from, bytes_max)).await;
-        let stored = match read {
-            Ok(Ok(stored)) if stored.is_empty() => match timeout_at(patience, commits.changed()).await {
+        let was_short = bytes_max < SEGMENT_BYTES_MAX;
+        let reading = shelf.clone();
+        let next = shelf.apart.run(move || reading.next(author, (from, span.last), bytes_max)).await;
+        bytes_max = bytes_max.saturating_mul(2).min(SEGMENT_BYTES_MAX);
+        let segment = match next {
+            Ok(Ok(Next::Segment(segment))) => segment,
+            Ok(Ok(Next::Nothing)) => match timeout_at(patience, commits.changed()).await {
                 Ok(Ok(())) => continue,
                 Ok(Err(_)) | Err(_) => break,
             },
-            Ok(Ok(stored)) => stored,
+            // The next signed head may stand behind what was read.
+            Ok(Ok(Next::Unsigned(_))) if was_short => continue,
+            Ok(Ok(Next::Unsigned(stored))) => match shelf.covered(author, stored).await {
+                Some(segment) => segment,
+                None => break,
+            },
+            Ok(Ok(Next::Unfit)) => break,
             Ok(Err(StoreError::DamagedEntry { seq, .. })) => {
                 damaged = Some(seq);
                 break;
@@ -65,21 +93,8 @@ pub(super) async fn serve(
                 tracing::error!(%error, author = %author, "can't read stored entries for a peer");
                 break;
             }
-            Err(_) => break,
+            Err(Ending) => break,
         };
-        let was_short = bytes_max < SEGMENT_BYTES_MAX;
-        bytes_max = bytes_max.saturating_mul(2).min(SEGMENT_BYTES_MAX);
-        let segment = if author == identity.node_id() {
-            own_segment(&identity, &federation, &stored, span.last)
-        } else {
-            match signed_segment(&federation, author, &stored, span.last) {
-                Some(segment) => Some(segment),
-                // The next signed head may stand behind what was read.
-                None if was_short && !stored.is_empty() => continue,
-                None => covered(&store, &federation, author, &stored).await,
-            }
-        };
-        let Some(segment) = segment else { break };
         from = segment.last().next();
         if stream.send(&segment).await.is_err() {
             return damaged;
@@ -90,28 +105,47 @@ pub(super) async fn serve(
     damaged
 }
 
-/// Our own entries: what was signed once may be signed again, so the last one read is, but nothing behind `through`.
-fn own_segment(
-    identity: &Identity,
-    federation: &FederationId,
-    stored: &[StoredEntry],
-    through: Seq,
-) -> Option<Segment> {
-    let mut entries = parsed(federation, stored)?;
-    entries.retain(|entry| entry.seq() <= through);
-    Segment::own(entries, identity, federation).ok().map(|segment| segment.into_inner())
-}
+impl Shelf {
+    pub(super) fn new(store: Arc<dyn Store>, identity: Arc<Identity>, federation: FederationId) -> Self {
+        Self { store, identity, federation, apart: Arc::new(Apart::default()) }
+    }
 
-/// What is left of a convicted author's log behind its last signed entry.
-async fn covered(
-    store: &Arc<dyn Store>,
-    federation: &FederationId,
-    author: NodeId,
-    stored: &[StoredEntry],
-) -> Option<Segment> {
-    let reading = Arc::clone(store);
-    let cover = spawn_blocking(move || reading.cover(author)).await.ok()?.ok()??;
-    covered_segment(federation, stored, &cover, SEGMENT_BYTES_MAX)
+    /// Reads the next segment. Blocks.
+    fn next(
+        &self,
+        author: NodeId,
+        (from, through): (Seq, Seq),
+        bytes_max: usize,
+    ) -> Result<Next, StoreError> {
+        let stored = self.store.entries(author, from, bytes_max)?;
+        if stored.is_empty() {
+            return Ok(Next::Nothing);
+        }
+        if author == self.identity.node_id() {
+            return Ok(self.own(&stored, through).map_or(Next::Unfit, Next::Segment));
+        }
+        Ok(match signed_segment(&self.federation, author, &stored, through) {
+            Some(segment) => Next::Segment(segment),
+            None => Next::Unsigned(stored),
+        })
+    }
+
+    /// Our own entries: what was signed once may be signed again, so the last one read is, but nothing behind `through`.
+    fn own(&self, stored: &[StoredEntry], through: Seq) -> Option<Segment> {
+        let mut entries = parsed(&self.federation, stored)?;
+        entries.retain(|entry| entry.seq() <= through);
+        Segment::own(entries, &self.identity, &self.federation).ok().map(|segment| segment.into_inner())
+    }
+
+    /// What is left of a convicted author's log behind its last signed entry.
+    async fn covered(&self, author: NodeId, stored: Vec<StoredEntry>) -> Option<Segment> {
+        let shelf = self.clone();
+        let covered = move || {
+            let cover = shelf.store.cover(author).ok()??;
+            covered_segment(&shelf.federation, &stored, &cover, SEGMENT_BYTES_MAX)
+        };
+        self.apart.run(covered).await.ok()?
+    }
 }
 
 /// Shows a peer what convicts an author.

@@ -1,6 +1,6 @@
 //! The one writer: a thread that commits what waits, all of it in one transaction. What arrives during a commit joins
 //! the next one, so a burst of a thousand thoughts costs a few syncs. What somebody waits for goes first: our own log and small notes
-//! have a queue of their own, which others' entries, however many, can't hold up for longer than one commit. After a commit of our own entries it moves the sign mark
+//! have a queue and commits of their own, which others' entries, however many, can't hold up for longer than one of theirs. After a commit of our own entries it moves the sign mark
 //! before it tells. A full disk makes it wait; any other failure ends it.
 
 use std::{
@@ -33,12 +33,12 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 const RECORDS_PER_COMMIT_MAX: usize = 4_096;
 /// Bytes that one transaction takes; the group that reaches it still goes along, because a group is never split.
 const BYTES_PER_COMMIT_MAX: usize = 8 << 20;
-/// Bytes of others' entries that one transaction takes, likewise: some thirty milliseconds, for which a thought of our own may
+/// Bytes of others' entries that one transaction takes, likewise: some twenty milliseconds, for which a thought of our own may
 /// have to wait.
-const OTHERS_BYTES_PER_COMMIT_MAX: usize = 1 << 20;
+const OTHERS_BYTES_PER_COMMIT_MAX: usize = 512 << 10;
 /// From so many waiting bytes of others' entries on, the writer is behind: a few commits, so that it never runs out of work while
 /// more is fetched.
-const BEHIND_BYTES: usize = 4 << 20;
+const BEHIND_BYTES: usize = 2 << 20;
 /// How long a writer waits on a full disk before it tries again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// What a record takes beside headers and contents: an account is the most of it, with its fingerprints.
@@ -89,6 +89,8 @@ struct Waiting {
     own: Lane,
     /// What concerns others' logs, in the order in which it came: each builds on what came before.
     others: Lane,
+    /// The last commit was of our own.
+    was_own: bool,
     /// Nothing more comes.
     is_closed: bool,
     /// Nothing more is taken.
@@ -202,7 +204,7 @@ impl Drop for Taking {
 }
 
 impl Taking {
-    /// The records that the next transaction takes, ours first; waits for some. `None` where there are none and none will come.
+    /// The records that the next transaction takes; waits for some. `None` where there are none and none will come.
     fn next(&self) -> Option<Vec<Record>> {
         let mut waiting = self.0.lock();
         while waiting.own.groups.is_empty() && waiting.others.groups.is_empty() {
@@ -211,9 +213,21 @@ impl Taking {
             }
             waiting = self.0.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut records = waiting.own.take(RECORDS_PER_COMMIT_MAX, BYTES_PER_COMMIT_MAX);
-        records.append(&mut waiting.others.take(RECORDS_PER_COMMIT_MAX, OTHERS_BYTES_PER_COMMIT_MAX));
-        Some(records)
+        Some(waiting.take())
+    }
+}
+
+impl Waiting {
+    /// What the next transaction takes. Where both wait they take turns: somebody waits for ours, and
+    /// together with others' it would take as long as theirs.
+    fn take(&mut self) -> Vec<Record> {
+        let ours = !self.own.groups.is_empty() && (self.others.groups.is_empty() || !self.was_own);
+        self.was_own = ours;
+        if ours {
+            self.own.take(RECORDS_PER_COMMIT_MAX, BYTES_PER_COMMIT_MAX)
+        } else {
+            self.others.take(RECORDS_PER_COMMIT_MAX, OTHERS_BYTES_PER_COMMIT_MAX)
+        }
     }
 }
 
@@ -407,4 +421,42 @@ fn own_end(records: &[Record], own: NodeId) -> Option<(Seq, Hash)> {
         | Record::Cleared { .. } => None,
     };
     records.iter().filter_map(own_end).max_by_key(|(seq, _)| *seq)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::types::Millis;
+
+    fn group(number: u64, bytes: usize) -> Group {
+        Group { records: vec![Record::NewestTime(Millis(number))], bytes }
+    }
+
+    fn numbers(records: &[Record]) -> Vec<u64> {
+        let number = |record: &Record| if let Record::NewestTime(time) = record { time.0 } else { u64::MAX };
+        records.iter().map(number).collect()
+    }
+
+    #[test]
+    fn ours_waits_for_one_commit_of_others_entries_and_they_wait_for_one_of_ours() {
+        let mut waiting = Waiting::default();
+        for number in 0..8 {
+            waiting.others.push(group(number, OTHERS_BYTES_PER_COMMIT_MAX / 2));
+        }
+        assert_eq!(numbers(&waiting.take()), [0, 1], "as many as a commit may have");
+        waiting.own.push(group(100, 100));
+        waiting.own.push(group(101, 100));
+        assert_eq!(numbers(&waiting.take()), [100, 101], "what came meanwhile, and nothing beside it");
+        waiting.own.push(group(102, 100));
+        assert_eq!(numbers(&waiting.take()), [2, 3], "however fast we write");
+        waiting.own.push(group(103, 100));
+        assert_eq!(numbers(&waiting.take()), [102, 103]);
+        assert_eq!(numbers(&waiting.take()), [4, 5]);
+        assert_eq!(numbers(&waiting.take()), [6, 7]);
+        assert!(waiting.take().is_empty());
+        waiting.own.push(group(104, 100));
+        assert_eq!(numbers(&waiting.take()), [104]);
+        waiting.own.push(group(105, 100));
+        assert_eq!(numbers(&waiting.take()), [105], "two of ours in a row where nothing else waits");
+    }
 }

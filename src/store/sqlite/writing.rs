@@ -1,6 +1,6 @@
 //! Commits: several records in one transaction, all or none.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::{
     super::{CorpusSize, PEERS_MAX, StoreOptions, follows},
