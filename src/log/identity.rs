@@ -7,6 +7,7 @@ use aws_lc_rs::{
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use zeroize::Zeroizing;
 
 pub use super::{
     federation::FederationId,
@@ -230,7 +231,7 @@ impl Identity {
     /// # Errors
     /// As [`Self::from_seed`].
     pub fn generate(random: [u8; 32]) -> Result<Self, KeyRefused> {
-        Self::from_seed(&random)
+        Self::from_seed(&Zeroizing::new(random))
     }
 
     /// The public key.
@@ -239,22 +240,34 @@ impl Identity {
         self.node_id
     }
 
-    /// The secret from which [`Self::from_seed`] makes this identity again: for the key file, and nothing else.
+    /// The secret from which [`Self::from_seed`] makes this identity again: for the key file, and nothing else. It is wiped when it is
+    /// dropped.
     ///
     /// # Errors
     /// The crypto library does not give it.
-    pub fn seed(&self) -> Result<[u8; 32], KeyRefused> {
+    pub fn seed(&self) -> Result<Zeroizing<[u8; 32]>, KeyRefused> {
         let seed = self.pair.seed().and_then(|seed| seed.as_be_bytes()).map_err(|_| KeyRefused)?;
-        <[u8; 32]>::try_from(seed.as_ref()).map_err(|_| KeyRefused)
+        <[u8; 32]>::try_from(seed.as_ref()).map(Zeroizing::new).map_err(|_| KeyRefused)
     }
 
-    /// The key pair as a PKCS#8 v1 document (RFC 8410), for the TLS library.
+    /// The identity of a PKCS#8 document of an Ed25519 key (RFC 8410; with the public key, RFC 5958, or without).
+    ///
+    /// # Errors
+    /// It is none, or its public key is not that of its private one.
+    pub fn from_pkcs8_der(document: &[u8]) -> Result<Self, KeyRefused> {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(document).map_err(|_| KeyRefused)?;
+        let key = <[u8; 32]>::try_from(pair.public_key().as_ref()).map_err(|_| KeyRefused)?;
+        let node_id = NodeId::from_key(key).map_err(|_| KeyRefused)?;
+        Ok(Self { pair, node_id })
+    }
+
+    /// The key pair as a PKCS#8 v1 document (RFC 8410), for the TLS library and the key file. It is wiped when it is dropped.
     ///
     /// # Errors
     /// The crypto library does not give it.
-    pub fn pkcs8_der(&self) -> Result<Vec<u8>, KeyRefused> {
+    pub fn pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, KeyRefused> {
         let document = self.pair.to_pkcs8v1().map_err(|_| KeyRefused)?;
-        Ok(document.as_ref().to_vec())
+        Ok(Zeroizing::new(document.as_ref().to_vec()))
     }
 
     /// Signs the bytes. Always the same bytes give the same signature.
@@ -319,7 +332,7 @@ mod tests {
     #[test]
     fn the_tls_library_and_the_certificate_library_take_the_key() {
         let der = identity().pkcs8_der().unwrap();
-        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(der);
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(&der[..]);
         rustls::crypto::aws_lc_rs::sign::any_eddsa_type(&key).unwrap();
         let pair = rcgen::KeyPair::try_from(&key).unwrap();
         assert_eq!(rcgen::PublicKeyData::der_bytes(&pair), identity().node_id().as_bytes());

@@ -42,8 +42,9 @@ impl NodeCertificate {
     /// Where a library refuses the key; none that it refuses is known.
     pub fn self_signed(identity: &Identity) -> Result<Self, CertificateError> {
         let document = identity.pkcs8_der().map_err(|_| CertificateError::Key)?;
-        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(document), &PKCS_ED25519)
-            .map_err(CertificateError::Made)?;
+        let pair =
+            KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(&document[..]), &PKCS_ED25519)
+                .map_err(CertificateError::Made)?;
         let id = identity.node_id().to_text();
         let uri = format!("cogmesh:{id}").try_into().map_err(CertificateError::Made)?;
         let mut params = CertificateParams::default();

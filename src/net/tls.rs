@@ -13,10 +13,10 @@ use rustls::{
     },
     crypto::{
         CryptoProvider, WebPkiSupportedAlgorithms,
-        aws_lc_rs::{default_provider, kx_group},
+        aws_lc_rs::{default_provider, kx_group, sign::any_eddsa_type},
         verify_tls13_signature,
     },
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
     server::{
         NoServerSessionStorage, ParsedCertificate,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -96,9 +96,9 @@ impl Credentials {
         // what some other dependency switches on.
         provider.kx_groups = vec![kx_group::X25519MLKEM768, kx_group::X25519];
         let document = identity.pkcs8_der().map_err(|_| CertificateError::Key)?;
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(document));
         let certificate = NodeCertificate::self_signed(identity)?;
-        let certified = CertifiedKey::from_der(vec![certificate.to_rustls()], key, &provider)?;
+        let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(&document[..]))?;
+        let certified = CertifiedKey::new(vec![certificate.to_rustls()], key);
         Ok(Self { provider: Arc::new(provider), resolver: Arc::new(SingleCertAndKey::from(certified)) })
     }
 

@@ -1,4 +1,5 @@
-//! The node's key on disk: made at first start, mode 0600 in a directory of mode 0700, and refused where others may read it.
+//! The node's key on disk: made at first start, mode 0600 in a directory of mode 0700, and refused where others may read it. It is
+//! a PKCS#8 document in PEM (RFC 8410, RFC 7468), so that `openssl pkey -in node.key -text` reads it.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -8,12 +9,16 @@ use std::{
 };
 
 use data_encoding::BASE32_NOPAD;
+use pem::{EncodeConfig, LineEnding, Pem};
+use zeroize::Zeroizing;
 
 use crate::log::{Identity, NodeId};
 
 /// The key file's name in the data directory.
 pub const KEY_FILE: &str = "node.key";
-/// What the key file's only line starts with; the rest is the seed in lower-case base32.
+/// What stands around the key.
+const PEM_LABEL: &str = "PRIVATE KEY";
+/// What the only line of a key file of the first versions starts with; the rest is the seed in lower-case base32.
 const LINE_START: &str = "cogmesh-ed25519-seed-1 ";
 /// Far above the length of a key file, and far below anything that hurts to read.
 const FILE_BYTES_MAX: u64 = 4_096;
@@ -73,7 +78,8 @@ pub fn load(data_dir: &Path) -> Result<Option<Identity>, KeyFileError> {
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Permissions { path, mode });
     }
-    let mut bytes = vec![];
+    // With room for a whole file, so that no part of it is left behind where a growing buffer moves.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize));
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
     parse(&bytes).map(Some).ok_or(KeyFileError::Damaged { path })
 }
@@ -81,7 +87,6 @@ pub fn load(data_dir: &Path) -> Result<Option<Identity>, KeyFileError> {
 /// A key that is in no file yet.
 #[derive(Debug)]
 pub struct NewKey {
-    seed: [u8; 32],
     identity: Identity,
 }
 
@@ -91,10 +96,10 @@ impl NewKey {
     /// # Errors
     /// Where the system gives no randomness.
     pub fn make() -> Result<Self, KeyFileError> {
-        let mut seed = [0; 32];
-        aws_lc_rs::rand::fill(&mut seed).map_err(|_| KeyFileError::Randomness)?;
+        let mut seed = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(&mut *seed).map_err(|_| KeyFileError::Randomness)?;
         let identity = Identity::from_seed(&seed).map_err(|_| KeyFileError::Randomness)?;
-        Ok(Self { seed, identity })
+        Ok(Self { identity })
     }
 
     /// Whose it is.
@@ -109,7 +114,8 @@ impl NewKey {
     /// Where it can't be written.
     pub fn save(self, data_dir: &Path) -> Result<Identity, KeyFileError> {
         let path = data_dir.join(KEY_FILE);
-        write(data_dir, &path, &self.seed).map_err(|source| KeyFileError::Io { path, source })?;
+        let document = self.identity.pkcs8_der().map_err(|_| KeyFileError::Randomness)?;
+        write(data_dir, &path, &document).map_err(|source| KeyFileError::Io { path, source })?;
         Ok(self.identity)
     }
 }
@@ -126,29 +132,45 @@ pub fn load_or_create(data_dir: &Path) -> Result<Identity, KeyFileError> {
 }
 
 /// Written beside and renamed, each synced: a crash leaves a whole key or none.
-fn write(data_dir: &Path, path: &Path, seed: &[u8; 32]) -> io::Result<()> {
+fn write(data_dir: &Path, path: &Path, document: &[u8]) -> io::Result<()> {
     let unfinished = data_dir.join(format!("{KEY_FILE}.new"));
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    let text = BASE32_NOPAD.encode(seed).to_ascii_lowercase();
-    writeln!(file, "{LINE_START}{text}")?;
+    file.write_all(to_pem(document).as_bytes())?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
     File::open(data_dir)?.sync_all()
 }
 
+fn to_pem(document: &[u8]) -> Zeroizing<String> {
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    Zeroizing::new(pem::encode_config(&Pem::new(PEM_LABEL, document), config))
+}
+
 fn parse(bytes: &[u8]) -> Option<Identity> {
-    let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
-    let text = line.strip_prefix(LINE_START)?.to_ascii_uppercase();
-    let seed: [u8; 32] = BASE32_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()?;
-    Identity::from_seed(&seed).ok()
+    match bytes.strip_prefix(LINE_START.as_bytes()) {
+        Some(text) => parse_line(text),
+        None => {
+            let pem = pem::parse(bytes).ok().filter(|pem| pem.tag() == PEM_LABEL)?;
+            Identity::from_pkcs8_der(&Zeroizing::new(pem.into_contents())).ok()
+        }
+    }
+}
+
+/// What stands behind [`LINE_START`].
+fn parse_line(text: &[u8]) -> Option<Identity> {
+    let text = Zeroizing::new(std::str::from_utf8(text).ok()?.strip_suffix('\n')?.to_ascii_uppercase());
+    let seed = Zeroizing::new(BASE32_NOPAD.decode(text.as_bytes()).ok()?);
+    Identity::from_seed(&Zeroizing::new(<[u8; 32]>::try_from(&seed[..]).ok()?)).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -159,6 +181,38 @@ mod tests {
         assert_eq!(load_or_create(dir.path()).unwrap().node_id(), first);
         let mode = fs::metadata(dir.path().join(KEY_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn openssl_reads_the_key_file_and_makes_files_that_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(KEY_FILE);
+        let id = load_or_create(dir.path()).unwrap().node_id();
+        let openssl = |args: &[&str]| {
+            let output =
+                Command::new("openssl").args(args).arg(&path).output().expect("openssl is installed");
+            assert!(output.status.success(), "{output:?}");
+            output.stdout
+        };
+        let public = openssl(&["pkey", "-pubout", "-outform", "DER", "-in"]);
+        assert!(public.ends_with(id.as_bytes()), "the node id is the public key");
+        openssl(&["genpkey", "-algorithm", "ed25519", "-out"]);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_ne!(load(dir.path()).unwrap().unwrap().node_id(), id);
+        openssl(&["genpkey", "-algorithm", "x25519", "-out"]);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(matches!(load(dir.path()), Err(KeyFileError::Damaged { .. })), "a key of another kind");
+    }
+
+    #[test]
+    fn a_key_file_of_the_first_versions_is_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = BASE32_NOPAD.encode(&[7; 32]).to_ascii_lowercase();
+        let path = dir.path().join(KEY_FILE);
+        fs::write(&path, format!("{LINE_START}{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let id = load(dir.path()).unwrap().unwrap().node_id();
+        assert_eq!(id, Identity::from_seed(&[7; 32]).unwrap().node_id());
     }
 
     #[test]
@@ -177,7 +231,7 @@ mod tests {
         load_or_create(dir.path()).unwrap();
         let path = dir.path().join(KEY_FILE);
         let whole = fs::read(&path).unwrap();
-        for damaged in [&whole[..whole.len() - 2], b"", b"\xff\xfe\n", &[b'a'; 100_000]] {
+        for damaged in [&whole[..whole.len() / 2], b"", b"\xff\xfe\n", &[b'a'; 100_000]] {
             fs::write(&path, damaged).unwrap();
             assert!(matches!(load_or_create(dir.path()), Err(KeyFileError::Damaged { .. })));
         }

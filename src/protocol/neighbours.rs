@@ -5,12 +5,12 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::{
     address_book::{AddressBook, Told as Heard},
-    dialling::Dialling,
+    dialling::{Dialling, UnlinkedPlace},
     event::Event,
     frame::{ControlFrame, RECORDS_PER_FRAME_MAX, SignedRecord},
     guard::Guard,
     hello::Setup,
-    input::{Attempt, Effect, Ended, Hint, LinkId, Now},
+    input::{Attempt, Effect, Ended, Hint, LinkId, Now, Source},
     overlay::{Overlay, Room, Scene},
     peers::{Arrival, Change, Context, Peers, Side},
     refusal::{Refusal, RefusalCode},
@@ -237,7 +237,11 @@ impl Neighbours {
             complete(id, link, PeerView { id: Some(id), name, addresses, sources, state, step: None })
         });
         let lacking = self.overlay.lacking(self.scene((setup, now)));
-        let seen = self.dialling.unlinked(now, &self.peers, lacking).map(|place| {
+        // That an address turned out to be this node's own matters where the user named it.
+        let is_of_others =
+            |place: &UnlinkedPlace<'_>| place.id != Some(setup.id()) || place.sources.contains(&Source::Seed);
+        let unlinked = self.dialling.unlinked(now, &self.peers, lacking).filter(is_of_others);
+        let seen = unlinked.map(|place| {
             let refused = place.id.and_then(|id| self.guard.refused_for(now.mono, id));
             PeerView {
                 id: place.id,

@@ -32,7 +32,7 @@ pub(crate) fn certificate(identity: &Identity) -> CertificateDer<'static> {
 }
 
 pub(crate) fn key(identity: &Identity) -> PrivateKeyDer<'static> {
-    PrivatePkcs8KeyDer::from(identity.pkcs8_der().unwrap()).into()
+    PrivatePkcs8KeyDer::from(identity.pkcs8_der().unwrap().to_vec()).into()
 }
 
 impl Shows {
