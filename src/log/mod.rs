@@ -25,6 +25,7 @@
 
 pub mod alive;
 pub mod books;
+pub mod ca;
 pub mod claim;
 pub mod entry;
 pub mod fault;
@@ -37,9 +38,11 @@ pub mod name;
 pub mod peer_record;
 pub mod segment;
 pub mod stored;
+pub mod ticket;
 mod work;
 
 pub use alive::Alive;
+pub use ca::{CaHash, CaKey, Revocation};
 pub use claim::Claim;
 pub use entry::{Body, Entry, Genesis, Hardware, Hash, Header, Mode, Thought};
 pub use fault::{FaultKind, Proof, ProofFault};
@@ -49,3 +52,4 @@ pub(crate) use layout::sha256;
 pub use name::{Architecture, FederationName, NodeName, SessionName};
 pub use peer_record::NodeRecord;
 pub use segment::{Rules, SEGMENT_ENTRIES_MAX, Segment, SegmentFault, Verified};
+pub use ticket::{Ticket, TicketFault, Token};

@@ -150,7 +150,7 @@ impl NodeRecord {
     }
 }
 
-fn put_address(out: &mut Vec<u8>, address: &SocketAddr) {
+pub(super) fn put_address(out: &mut Vec<u8>, address: &SocketAddr) {
     match address.ip() {
         IpAddr::V4(ip) => {
             out.push(4);
@@ -164,7 +164,7 @@ fn put_address(out: &mut Vec<u8>, address: &SocketAddr) {
     out.extend_from_slice(&address.port().to_le_bytes());
 }
 
-fn read_address(reader: &mut Reader<'_>) -> Result<SocketAddr, RecordFault> {
+pub(super) fn read_address(reader: &mut Reader<'_>) -> Result<SocketAddr, RecordFault> {
     let ip = match reader.u8()? {
         4 => IpAddr::from(Ipv4Addr::from(reader.array::<4>()?)),
         6 => IpAddr::from(Ipv6Addr::from(reader.array::<16>()?)),
