@@ -27,6 +27,11 @@ pub enum CertificateError {
     /// The crypto library does not give the key.
     #[error("the node's key can't be used for a certificate")]
     Key,
+    /// The CA's name is none that a federation has.
+    #[error(
+        "the CA has no name that a federation could have, so this program can't issue certificates with it"
+    )]
+    Name,
     /// The certificate library refuses.
     #[error("no certificate can be made from the node's key")]
     Made(#[source] rcgen::Error),
@@ -57,6 +62,10 @@ impl NodeCertificate {
         // The serial number is left to rcgen, which takes it from the key's hash: nothing in here is random.
         let certificate = params.self_signed(&pair).map_err(CertificateError::Made)?;
         Ok(Self { der: certificate.der().to_vec() })
+    }
+
+    pub(super) const fn from_made(der: Vec<u8>) -> Self {
+        Self { der }
     }
 
     /// Its DER bytes.

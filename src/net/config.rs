@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::membership::Membership;
 use crate::log::{Identity, Rules};
 
 /// The first port that is tried where none is named.
@@ -23,6 +24,8 @@ pub struct NetConfig {
     /// Most connections at a time, handshakes among them; the next ones are turned away before any cryptography. Above
     /// the number of peers that the node takes, so that a surplus peer gets a refusal that it can show. Default 96.
     pub connections_max: usize,
+    /// Who may connect. Default: any node.
+    pub membership: Membership,
     /// How patient it is.
     pub timing: Timing,
 }
@@ -31,7 +34,15 @@ impl NetConfig {
     /// For a node with that key and those rules, listening there; the rest as by default.
     #[must_use]
     pub fn new(identity: Arc<Identity>, rules: Rules, listen: ListenOn, port: Option<u16>) -> Self {
-        Self { identity, rules, listen, port, connections_max: 96, timing: Timing::default() }
+        Self {
+            identity,
+            rules,
+            listen,
+            port,
+            connections_max: 96,
+            membership: Membership::Open,
+            timing: Timing::default(),
+        }
     }
 }
 

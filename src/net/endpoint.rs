@@ -27,7 +27,7 @@ use super::{
     sending::{self, CatchUpSender, LinkStats, ProbeError, SendFault},
     socket::{self, SocketError},
     streams::{SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, WINDOW_BYTES_BEFORE_ADMISSION},
-    tls::{Credentials, TlsError},
+    tls::{CertificateFault, Credentials, TlsError},
 };
 use crate::{
     ledger::types::Seq,
@@ -57,7 +57,7 @@ pub struct Endpoint {
     shared: Arc<Shared>,
     endpoints: Arc<[quinn::Endpoint]>,
     dialler: Dialler,
-    certificate: NodeCertificate,
+    own: NodeId,
     tasks: TaskTracker,
 }
 
@@ -91,9 +91,8 @@ impl Endpoint {
     /// # Errors
     /// See [`NetError`].
     pub fn open(config: NetConfig, events: InboxSender) -> Result<Self, NetError> {
-        let NetConfig { identity, rules, listen, port, connections_max, timing } = config;
-        let certificate = NodeCertificate::self_signed(&identity)?;
-        let credentials = Credentials::new(&identity)?;
+        let NetConfig { identity, rules, listen, port, connections_max, membership, timing } = config;
+        let credentials = Credentials::new(&identity, &membership)?;
         let seed = identity.seed().map_err(|_| NetError::Key)?;
         let server = server_config(&credentials, timing)?;
         let sockets = socket::open(&listen, port)?;
@@ -133,7 +132,7 @@ impl Endpoint {
             // Nobody opens a stream of both ways towards a dialler before it is admitted.
             transport: Arc::new(transport(timing, 0)?),
         };
-        Ok(Self { shared, endpoints, dialler, certificate, tasks })
+        Ok(Self { shared, endpoints, dialler, own: identity.node_id(), tasks })
     }
 
     /// Where it listens: `[::]:8888` for every address of both families. The port is the same everywhere.
@@ -144,8 +143,16 @@ impl Endpoint {
 
     /// The certificate that it shows.
     #[must_use]
-    pub const fn certificate(&self) -> &NodeCertificate {
-        &self.certificate
+    pub fn certificate(&self) -> NodeCertificate {
+        self.shared.credentials.certificate()
+    }
+
+    /// Shows another certificate in every handshake from now on. Connections that stand stay as they are.
+    ///
+    /// # Errors
+    /// Other members would not take it: what is wrong with it. The old one is still shown.
+    pub fn renew(&self, certificate: NodeCertificate) -> Result<(), CertificateFault> {
+        self.shared.credentials.renew(certificate, self.own)
     }
 
     /// Dials; `Connected` or `DialFailed` follows, within 5 s.

@@ -21,6 +21,7 @@ mod held;
 mod inbox;
 mod incoming;
 mod links;
+pub mod membership;
 mod reader;
 mod reset;
 mod sending;

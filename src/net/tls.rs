@@ -1,14 +1,15 @@
 //! TLS: who the other side is. The key in its certificate is its name, and the handshake's signature proves that it
-//! holds that key; both are checked here, by both sides, and nothing else in a certificate is believed.
+//! holds that key; both are checked here, by both sides. In an open federation nothing else in a certificate is believed; in a closed
+//! one `membership.rs` looks whether the federation's CA gave it to that key.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::{
     CertificateError as TlsCertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
     OtherError, ServerConfig, SignatureScheme,
     client::{
-        Resumption,
+        ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{
@@ -18,14 +19,17 @@ use rustls::{
     },
     pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
     server::{
-        NoServerSessionStorage, ParsedCertificate,
+        ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
-    sign::{CertifiedKey, SingleCertAndKey},
+    sign::{CertifiedKey, SigningKey},
     version::TLS13,
 };
 
-use super::certificates::{CertificateError, NodeCertificate};
+use super::{
+    certificates::{CertificateError, NodeCertificate},
+    membership::{MemberCheck, MemberCheckError, Membership, Shown},
+};
 use crate::log::{Identity, NodeId};
 
 /// What both sides must say they speak. A new version of the protocol has a new one.
@@ -49,6 +53,21 @@ pub enum CertificateFault {
     /// Its key is one that no honest node has.
     #[error("its key is weak")]
     WeakKey,
+    /// It is not from the CA of this closed federation.
+    #[error("its certificate is not one of this federation's CA")]
+    NotAMember,
+    /// Its time is over.
+    #[error("its certificate has expired")]
+    Expired,
+    /// Its time has not come; or a clock is wrong.
+    #[error("its certificate is not valid yet, or the clock here is behind")]
+    NotYetValid,
+    /// The CA gave it for something else.
+    #[error("its certificate was given for another purpose")]
+    OtherPurpose,
+    /// The CA gave it to another key.
+    #[error("its certificate was given to another node")]
+    OtherName,
     /// Other certificates came with it; a node has only one.
     #[error("it sent more than one certificate")]
     Chain,
@@ -72,7 +91,59 @@ pub(super) type Found = Arc<OnceLock<CertificateFault>>;
 #[derive(Debug)]
 pub(super) struct Credentials {
     provider: Arc<CryptoProvider>,
-    resolver: Arc<SingleCertAndKey>,
+    resolver: Arc<Resolver>,
+    members: Option<Arc<MemberCheck>>,
+}
+
+/// Our certificate, as each new handshake shows it.
+#[derive(Debug)]
+struct Resolver {
+    key: Arc<dyn SigningKey>,
+    shown: RwLock<(NodeCertificate, Arc<CertifiedKey>)>,
+}
+
+impl Resolver {
+    fn new(key: Arc<dyn SigningKey>, certificate: NodeCertificate) -> Self {
+        let shown = RwLock::new(Self::shown(&key, certificate));
+        Self { key, shown }
+    }
+
+    fn shown(
+        key: &Arc<dyn SigningKey>,
+        certificate: NodeCertificate,
+    ) -> (NodeCertificate, Arc<CertifiedKey>) {
+        let certified = CertifiedKey::new(vec![certificate.to_rustls()], Arc::clone(key));
+        (certificate, Arc::new(certified))
+    }
+
+    fn show(&self, certificate: NodeCertificate) {
+        let shown = Self::shown(&self.key, certificate);
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
+    fn now(&self) -> (NodeCertificate, Arc<CertifiedKey>) {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.now().1)
+    }
+}
+
+impl ResolvesClientCert for Resolver {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(self.now().1)
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
 }
 
 /// TLS can't be set up with this key: a fault of this process. Nothing was changed.
@@ -84,22 +155,65 @@ pub enum TlsError {
     /// The TLS library refuses its configuration.
     #[error("TLS can't be set up")]
     Rustls(#[from] Error),
+    /// Members can't be checked.
+    #[error(transparent)]
+    Members(#[from] MemberCheckError),
+    /// Our own certificate would not be taken by the others.
+    #[error("this node's own certificate is no use: {0}")]
+    Own(CertificateFault),
     /// The TLS library lacks the cipher suite that QUIC begins with.
     #[error("TLS can't be set up for QUIC")]
     Suite(#[from] NoInitialCipherSuite),
 }
 
 impl Credentials {
-    pub(super) fn new(identity: &Identity) -> Result<Self, TlsError> {
+    pub(super) fn new(identity: &Identity, membership: &Membership) -> Result<Self, TlsError> {
         let mut provider = default_provider();
         // Said here and not left to a feature of the crate: which exchange comes first must not depend on
         // what some other dependency switches on.
         provider.kx_groups = vec![kx_group::X25519MLKEM768, kx_group::X25519];
         let document = identity.pkcs8_der().map_err(|_| CertificateError::Key)?;
-        let certificate = NodeCertificate::self_signed(identity)?;
         let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(&document[..]))?;
-        let certified = CertifiedKey::new(vec![certificate.to_rustls()], key);
-        Ok(Self { provider: Arc::new(provider), resolver: Arc::new(SingleCertAndKey::from(certified)) })
+        let provider = Arc::new(provider);
+        let (certificate, members) = match membership {
+            Membership::Open => (NodeCertificate::self_signed(identity)?, None),
+            Membership::Closed { ca, certificate, clock } => {
+                let check = MemberCheck::new(ca, &provider, Arc::clone(clock))?;
+                (certificate.clone(), Some(Arc::new(check)))
+            }
+        };
+        let resolver = Arc::new(Resolver::new(key, certificate));
+        let credentials = Self { provider, resolver, members };
+        // Said at once and here, instead of by every peer later and there.
+        credentials.fits(&credentials.certificate(), identity.node_id()).map_err(TlsError::Own)?;
+        Ok(credentials)
+    }
+
+    /// Our certificate, as it is now.
+    pub(super) fn certificate(&self) -> NodeCertificate {
+        self.resolver.now().0
+    }
+
+    /// Shows another certificate from now on. Connections that stand stay.
+    ///
+    /// # Errors
+    /// The others would not take it.
+    pub(super) fn renew(&self, certificate: NodeCertificate, own: NodeId) -> Result<(), CertificateFault> {
+        self.fits(&certificate, own)?;
+        self.resolver.show(certificate);
+        Ok(())
+    }
+
+    /// Whether the others take that certificate for ours.
+    fn fits(&self, certificate: &NodeCertificate, own: NodeId) -> Result<(), CertificateFault> {
+        let certificate = certificate.to_rustls();
+        let found = key_of(&certificate)?;
+        if found != own {
+            return Err(CertificateFault::WrongNode { wanted: own, found });
+        }
+        let Some(members) = &self.members else { return Ok(()) };
+        members.check(Shown::ByDialler, &certificate, &[], own)?;
+        members.check(Shown::ByAcceptor, &certificate, &[], own)
     }
 
     /// For one connection that somebody else opens.
@@ -140,6 +254,7 @@ impl Credentials {
     fn verifier(&self, expect: Option<NodeId>) -> Verifier {
         Verifier {
             algorithms: self.provider.signature_verification_algorithms,
+            members: self.members.clone(),
             expect,
             found: Found::default(),
         }
@@ -151,8 +266,7 @@ pub(super) fn peer_of(connection: &quinn::Connection) -> Result<NodeId, Certific
     let identity = connection.peer_identity().ok_or(CertificateFault::Unreadable)?;
     let chain =
         identity.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| CertificateFault::Unreadable)?;
-    let (certificate, rest) = chain.split_first().ok_or(CertificateFault::Unreadable)?;
-    node_of(certificate, rest)
+    key_of(chain.first().ok_or(CertificateFault::Unreadable)?)
 }
 
 /// The TLS exporter of a finished handshake.
@@ -162,7 +276,8 @@ pub(super) fn exporter_of(connection: &quinn::Connection) -> Option<[u8; 32]> {
     Some(exporter)
 }
 
-/// The node whose certificate that is. Whether the other side holds its key, only the handshake's signature says.
+/// The node whose certificate that is, in an open federation. Whether the other side holds its key, only the handshake's signature
+/// says.
 ///
 /// # Errors
 /// What is wrong with it. Its dates are not looked at: in an open federation no identity depends on a clock.
@@ -173,6 +288,11 @@ pub fn node_of(
     if !intermediates.is_empty() {
         return Err(CertificateFault::Chain);
     }
+    key_of(certificate)
+}
+
+/// Whose key stands in that certificate.
+fn key_of(certificate: &CertificateDer<'_>) -> Result<NodeId, CertificateFault> {
     let parsed = ParsedCertificate::try_from(certificate).map_err(|_| CertificateFault::Unreadable)?;
     let spki = parsed.subject_public_key_info();
     let key = spki.as_ref().strip_prefix(&SPKI_PREFIX).ok_or(CertificateFault::NotEd25519)?;
@@ -184,13 +304,24 @@ pub fn node_of(
 #[derive(Debug)]
 struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
+    members: Option<Arc<MemberCheck>>,
     expect: Option<NodeId>,
     found: Found,
 }
 
 impl Verifier {
-    fn check(&self, certificate: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Result<(), Error> {
-        let node = node_of(certificate, rest).map_err(|fault| self.refuse(fault))?;
+    fn check(
+        &self,
+        shown: Shown,
+        certificate: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+    ) -> Result<(), Error> {
+        let node = match &self.members {
+            None => node_of(certificate, rest),
+            Some(members) => key_of(certificate)
+                .and_then(|node| members.check(shown, certificate, rest, node).map(|()| node)),
+        };
+        let node = node.map_err(|fault| self.refuse(fault))?;
         match self.expect {
             Some(wanted) if wanted != node => {
                 Err(self.refuse(CertificateFault::WrongNode { wanted, found: node }))
@@ -233,7 +364,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check(end_entity, intermediates)?;
+        self.check(Shown::ByAcceptor, end_entity, intermediates)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -271,7 +402,7 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check(end_entity, intermediates)?;
+        self.check(Shown::ByDialler, end_entity, intermediates)?;
         Ok(ClientCertVerified::assertion())
     }
 

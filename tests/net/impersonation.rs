@@ -6,13 +6,17 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::time::timeout;
 
 use crate::{
-    common::{PATIENCE, identity, node},
+    common::{Node, PATIENCE, identity, node},
     raw::{Shows, certificate},
 };
 
 /// Such a client tries; what our side says of it.
 async fn tries(shows: &Shows) -> String {
-    let mut server = node(1);
+    tries_at(node(1), shows).await
+}
+
+/// Such a client tries to get into that node; what it says of it.
+pub(crate) async fn tries_at(mut server: Node, shows: &Shows) -> String {
     let client = shows.client();
     // In TLS 1.3 the client is done before the server has seen its certificate: what it believes says nothing.
     let connecting = client.connect(server.address, "x").unwrap();
@@ -22,6 +26,11 @@ async fn tries(shows: &Shows) -> String {
 
 /// Such a server is dialled; what our side says of it.
 async fn is_dialled(shows: &Shows) -> String {
+    is_dialled_by(node(1), shows).await
+}
+
+/// That node dials such a server; what it says of it.
+pub(crate) async fn is_dialled_by(mut client: Node, shows: &Shows) -> String {
     let server = shows.server();
     let address = server.local_addr().unwrap();
     let serving = tokio::spawn(async move {
@@ -30,7 +39,6 @@ async fn is_dialled(shows: &Shows) -> String {
             let _failed = incoming.await;
         }
     });
-    let mut client = node(1);
     client.dial(None, &[address]);
     let why = client.dial_failed().await;
     serving.abort();

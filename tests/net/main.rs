@@ -9,6 +9,7 @@
     reason = "a test says what is wrong by panicking, and its helpers are no tests to clippy"
 )]
 
+mod closed;
 mod common;
 mod endings;
 mod flow;
