@@ -48,7 +48,7 @@ pub(crate) fn config(dir: &Path, name: &str, peers: &[SocketAddr]) -> Config {
         name: name.parse().unwrap(),
         hardware: Hardware::Software,
         level: Level::MAX,
-        federation: "bench".parse().unwrap(),
+        federation: Some("bench".parse().unwrap()),
         policy: policy(),
         listen: Listen::Loopback,
         port: Some(0),

@@ -28,8 +28,6 @@ use crate::{
 
 /// The configuration file's name in the data directory.
 pub const CONFIG_FILE: &str = "cogmesh.toml";
-/// The federation of a node that names none.
-const FEDERATION_DEFAULT: &str = "lan";
 /// Links of a node that names no number: each may hold 3 MiB.
 const PEERS_MAX_DEFAULT: u16 = 64;
 /// Longest configuration file.
@@ -117,10 +115,6 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
         Some(number) => Level::try_from(number)?,
         None => machine.level(hardware),
     };
-    let federation = match typed.federation.or(file.federation) {
-        Some(name) => name,
-        None => FEDERATION_DEFAULT.parse()?,
-    };
     let peers_max = usize::from(typed.max_peers.or(file.max_peers).unwrap_or(PEERS_MAX_DEFAULT));
     enough_links(&peers, peers_max)?;
     let bounds = CorpusBounds::default();
@@ -130,7 +124,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
         name: typed.name.or(file.name).unwrap_or_else(|| NodeName::from_host(host)),
         hardware,
         level,
-        federation,
+        federation: typed.federation.or(file.federation),
         policy,
         listen: listen(interface),
         port: typed.port.or_else(|| file.port.map(NonZeroU16::get)),
@@ -290,7 +284,7 @@ mod tests {
     fn without_anything_a_node_is_named_after_its_host() {
         let run = resolve(StartArgs::default(), Path::new("/nowhere"), &machine(), "Legion.local").unwrap();
         assert_eq!(run.config.name.as_str(), "legion-local");
-        assert_eq!((run.config.federation.as_str(), run.config.port, run.config.mdns), ("lan", None, true));
+        assert_eq!((run.config.federation, run.config.port, run.config.mdns), (None, None, true));
         assert_eq!((run.config.listen, run.config.peers_max), (Listen::Everywhere, 64));
         assert_eq!((run.interactive, run.log_format), (false, LogFormat::Text));
         assert_eq!(run.config.level.number(), 3);

@@ -10,7 +10,7 @@ use super::show::escaped_lines;
 use crate::{
     api::ApiError,
     net::{NetError, SocketError},
-    node::{LockError, StartError},
+    node::{LockError, StartError, membership::MembershipError},
     store::{CopyError, ExportError},
 };
 
@@ -182,11 +182,33 @@ const fn hint_of_start(error: &StartError) -> Option<&'static str> {
         StartError::Net(NetError::Socket(SocketError::NoInterface { .. })) => {
             Some("`ip -brief link` lists the interfaces of this machine")
         }
+        StartError::Membership(error) => hint_of_membership(error),
         StartError::Net(_)
         | StartError::Key(_)
         | StartError::Store(_)
         | StartError::Randomness
         | StartError::Failed => None,
+    }
+}
+
+const fn hint_of_membership(error: &MembershipError) -> Option<&'static str> {
+    match error {
+        MembershipError::Other { .. } => {
+            Some("leave `--federation` away, or name another data directory with `--data-dir`")
+        }
+        MembershipError::Taken { .. } => Some("`--data-dir` names another one for the new federation"),
+        MembershipError::NoCaKey { .. } => {
+            Some("run this where the federation was created, or bring `ca.key` from there")
+        }
+        MembershipError::Locked => Some("`--passphrase-file FILE` names a file that holds it"),
+        MembershipError::Io { .. }
+        | MembershipError::Damaged { .. }
+        | MembershipError::Ca { .. }
+        | MembershipError::Name { .. }
+        | MembershipError::Permissions { .. }
+        | MembershipError::Passphrase
+        | MembershipError::Key
+        | MembershipError::Certificate(_) => None,
     }
 }
 

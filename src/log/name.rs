@@ -125,6 +125,14 @@ name!(
     Rule { what: "a federation name", bytes_min: 1, bytes_max: 64, allows: is_printable }
 );
 
+impl FederationName {
+    /// That of a node that names none.
+    #[must_use]
+    pub fn lan() -> Self {
+        Self("lan".into())
+    }
+}
+
 name!(
     /// The session that a thought belongs to: 1 to 64 bytes of UTF-8 without control characters.
     SessionName,

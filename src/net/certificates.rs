@@ -64,7 +64,9 @@ impl NodeCertificate {
         Ok(Self { der: certificate.der().to_vec() })
     }
 
-    pub(super) const fn from_made(der: Vec<u8>) -> Self {
+    /// A certificate that somebody else made; whether it is good for anything is seen when it is used.
+    #[must_use]
+    pub const fn from_der(der: Vec<u8>) -> Self {
         Self { der }
     }
 

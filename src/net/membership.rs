@@ -157,7 +157,7 @@ impl CaCertificate {
             sha256(&[b"cogmesh serial v1\0", node.as_bytes(), &to.to_le_bytes(), &now.0.to_le_bytes()]);
         params.serial_number = Some(SerialNumber::from_slice(number.get(..16).unwrap_or_default()));
         let made = params.signed_by(&NodeKey(node), &issuer).map_err(CertificateError::Made)?;
-        Ok(NodeCertificate::from_made(made.der().to_vec()))
+        Ok(NodeCertificate::from_der(made.der().to_vec()))
     }
 
     pub(super) fn roots(&self) -> Result<RootCertStore, CaFault> {
@@ -333,25 +333,27 @@ pub enum MemberCheckError {
 fn uri_names(certificate: &CertificateDer<'_>) -> Option<Vec<String>> {
     let certificate = parsed(certificate)?;
     let names = certificate.subject_alternative_name().ok().flatten()?;
-    let uri = |name: &GeneralName<'_>| match name {
-        GeneralName::URI(uri) => Some((*uri).to_owned()),
-        _ => None,
+    let uri = |name: &GeneralName<'_>| {
+        if let GeneralName::URI(uri) = name { Some((*uri).to_owned()) } else { None }
     };
     Some(names.value.general_names.iter().filter_map(uri).collect())
 }
 
 fn fault(error: &Error) -> CertificateFault {
-    match error {
-        Error::InvalidCertificate(
-            TlsCertificateError::Expired | TlsCertificateError::ExpiredContext { .. },
-        ) => CertificateFault::Expired,
-        Error::InvalidCertificate(
-            TlsCertificateError::NotValidYet | TlsCertificateError::NotValidYetContext { .. },
-        ) => CertificateFault::NotYetValid,
-        Error::InvalidCertificate(
-            TlsCertificateError::InvalidPurpose | TlsCertificateError::InvalidPurposeContext { .. },
-        ) => CertificateFault::OtherPurpose,
-        Error::InvalidCertificate(TlsCertificateError::BadEncoding) => CertificateFault::Unreadable,
-        _ => CertificateFault::NotAMember,
+    use TlsCertificateError as Tls;
+
+    let Error::InvalidCertificate(error) = error else {
+        return CertificateFault::NotAMember;
+    };
+    if matches!(error, Tls::Expired | Tls::ExpiredContext { .. }) {
+        CertificateFault::Expired
+    } else if matches!(error, Tls::NotValidYet | Tls::NotValidYetContext { .. }) {
+        CertificateFault::NotYetValid
+    } else if matches!(error, Tls::InvalidPurpose | Tls::InvalidPurposeContext { .. }) {
+        CertificateFault::OtherPurpose
+    } else if matches!(error, Tls::BadEncoding) {
+        CertificateFault::Unreadable
+    } else {
+        CertificateFault::NotAMember
     }
 }

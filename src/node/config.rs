@@ -28,8 +28,8 @@ pub struct Config {
     pub hardware: Hardware,
     /// Its level, as it claims it in its genesis entry.
     pub level: Level,
-    /// Its federation. Default `lan`.
-    pub federation: FederationName,
+    /// Its federation. `None`: the closed one that the data directory belongs to, else the open one called `lan`.
+    pub federation: Option<FederationName>,
     /// The federation's rules.
     pub policy: Policy,
     /// Where it listens.

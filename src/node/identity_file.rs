@@ -115,7 +115,8 @@ impl NewKey {
     pub fn save(self, data_dir: &Path) -> Result<Identity, KeyFileError> {
         let path = data_dir.join(KEY_FILE);
         let document = self.identity.pkcs8_der().map_err(|_| KeyFileError::Randomness)?;
-        write(data_dir, &path, &document).map_err(|source| KeyFileError::Io { path, source })?;
+        write(data_dir, KEY_FILE, to_pem(&document).as_bytes())
+            .map_err(|source| KeyFileError::Io { path, source })?;
         Ok(self.identity)
     }
 }
@@ -131,17 +132,17 @@ pub fn load_or_create(data_dir: &Path) -> Result<Identity, KeyFileError> {
     }
 }
 
-/// Written beside and renamed, each synced: a crash leaves a whole key or none.
-fn write(data_dir: &Path, path: &Path, document: &[u8]) -> io::Result<()> {
-    let unfinished = data_dir.join(format!("{KEY_FILE}.new"));
+/// Writes a file for its owner alone, beside and renamed, each synced: a crash leaves the whole file or what was there.
+pub(super) fn write(data_dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+    let unfinished = data_dir.join(format!("{name}.new"));
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(to_pem(document).as_bytes())?;
+    file.write_all(text)?;
     file.sync_all()?;
-    fs::rename(&unfinished, path)?;
+    fs::rename(&unfinished, data_dir.join(name))?;
     File::open(data_dir)?.sync_all()
 }
 

@@ -10,6 +10,7 @@ mod handle;
 pub mod hardware;
 pub mod identity_file;
 mod lock;
+pub mod membership;
 mod prune;
 mod rebuild;
 pub mod renewal;
@@ -39,6 +40,7 @@ use self::{
     clock::Clock,
     handle::Shared,
     identity_file::{KeyFileError, NewKey},
+    membership::{Member, MembershipError},
     run::{Loop, Sources, StoreNews},
     serve::Shelf,
 };
@@ -51,15 +53,16 @@ pub use self::{
 use crate::{
     ledger::types::Seq,
     log::{
-        Architecture, Body, Claim, Entry, FederationId, Genesis, Hash, Identity, NodeId, Rules,
+        Architecture, Body, CaHash, Claim, Entry, FederationId, FederationName, Genesis, Hash, Identity,
+        NodeId, Rules,
         books::{Books, Record},
     },
     monitor::Monitor,
     net::{
         Endpoint, Inbox, InboxBounds, ListenOn, NetConfig, NetError,
-        certificates::EXPIRES_MS,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
         inbox,
+        membership::validity,
     },
     protocol::{
         Federation,
@@ -107,6 +110,9 @@ pub enum StartError {
     /// The key can't be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// The closed federation that the data directory belongs to can't be used.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -132,7 +138,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let opening = config.clone();
     let opened = spawn_blocking(move || open(&opening)).await.map_err(|_| StartError::Failed)??;
     let (net_sender, net) = inbox(InboxBounds::default());
-    let endpoint = Endpoint::open(net_config(&config, &opened.identity, &opened.setup), net_sender)?;
+    let endpoint = Endpoint::open(net_config(&config, &opened), net_sender)?;
     launch(&config, opened, Arc::new(endpoint), net)
 }
 
@@ -143,13 +149,12 @@ fn launch(
     endpoint: Arc<Endpoint>,
     net: Inbox,
 ) -> Result<Handle, StartError> {
-    let Opened { lock, identity, store, books, setup, mark, standing } = opened;
+    let Opened { lock, identity, member: _, store, books, setup, clock, mark, standing } = opened;
     let mut seed = [0; 32];
     rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
     books.authors.iter().for_each(|(author, book)| endpoint.holds(*author, book.seq()));
     let setup = Setup { addresses: record_addresses(&listening, &BTreeSet::new()), ..setup };
-    let clock = Arc::new(Clock::start(books.newest_time));
     let (commit_sender, commits) = mpsc::unbounded_channel();
     // The loop reads commits until the writer has ended, so this never goes unheard.
     let mark = Arc::new(Mutex::new(mark));
@@ -231,9 +236,11 @@ fn watch_store(config: &Config, store: &Arc<dyn Store>, stop: &CancellationToken
 struct Opened {
     lock: DataDirLock,
     identity: Arc<Identity>,
+    member: Option<Member>,
     store: Arc<dyn Store>,
     books: Books,
     setup: Setup,
+    clock: Arc<Clock>,
     mark: SignMark,
     standing: Standing,
 }
@@ -244,8 +251,10 @@ fn open(config: &Config) -> Result<Opened, StartError> {
         .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let lock = DataDirLock::take(path)?;
     let (identity, mut mark, found) = identity(path, config.durability)?;
-    let federation = FederationId::new(&config.federation, &config.policy, None);
     let own = identity.node_id();
+    let member = membership::load(path)?;
+    let (federation_name, ca) = membership::federation(config.federation.as_ref(), member.as_ref())?;
+    let federation = FederationId::new(&federation_name, &config.policy, ca.as_ref().map(|ca| &ca.0));
     let store = match config.rebuild_from_peers {
         true => rebuild::open(path, store_options(config, federation, own))?,
         false => open_store(path, store_options(config, federation, own))?,
@@ -253,10 +262,11 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let books = store.load()?;
     let standing =
         Standing { write_without_peers: config.write_without_peers, ..standing::of(found, &books, own) };
-    let setup = setup(config, &identity, federation, &*store)?;
+    let setup = setup(config, &identity, (federation, federation_name, ca), &*store)?;
+    let clock = Arc::new(Clock::start(books.newest_time));
     let end = books.authors.get(&own).map(|book| (book.seq(), book.hash));
     begin(&*store, &mut mark, &books, standing, end)?;
-    Ok(Opened { lock, identity, store, books, setup, mark, standing })
+    Ok(Opened { lock, identity, member, store, books, setup, clock, mark, standing })
 }
 
 /// Writes down how the node begins, before anything is signed.
@@ -319,7 +329,7 @@ fn open_store(data_dir: &Path, options: StoreOptions) -> Result<Arc<dyn Store>, 
 fn setup(
     config: &Config,
     identity: &Arc<Identity>,
-    federation: FederationId,
+    (federation, federation_name, ca): (FederationId, FederationName, Option<CaHash>),
     store: &dyn Store,
 ) -> Result<Setup, StartError> {
     let random = |_| StartError::Randomness;
@@ -333,7 +343,8 @@ fn setup(
     Ok(Setup {
         identity: Arc::clone(identity),
         federation,
-        federation_name: config.federation.clone(),
+        federation_name,
+        ca,
         policy: config.policy.clone(),
         name: genesis.name,
         claim,
@@ -389,7 +400,10 @@ const fn rules(config: &Config, setup: &Setup) -> Rules {
     }
 }
 
-fn net_config(config: &Config, identity: &Arc<Identity>, setup: &Setup) -> NetConfig {
+fn net_config(config: &Config, opened: &Opened) -> NetConfig {
+    let Opened { identity, member, setup, clock, .. } = opened;
+    let clock = Arc::clone(clock);
+    let membership = membership::of(member.as_ref(), Arc::new(move || clock.now().wall));
     let listen = match &config.listen {
         Listen::Everywhere => ListenOn::Everywhere,
         Listen::Interfaces(names) => ListenOn::Interfaces(names.clone()),
@@ -397,6 +411,7 @@ fn net_config(config: &Config, identity: &Arc<Identity>, setup: &Setup) -> NetCo
     };
     NetConfig {
         connections_max: config.peers_max.saturating_add(HANDSHAKES_MAX),
+        membership,
         ..NetConfig::new(Arc::clone(identity), rules(config, setup), listen, config.port)
     }
 }
@@ -449,11 +464,12 @@ fn about(config: &Config, setup: &Setup, endpoint: &Endpoint) -> About {
         version: env!("CARGO_PKG_VERSION"),
         federation: setup.federation,
         federation_name: setup.federation_name.clone(),
-        closed: false,
+        closed: setup.ca.is_some(),
         policy: setup.policy.clone(),
         data_dir: config.data_dir.clone(),
         certificate_fingerprint: certificate.fingerprint(),
-        certificate_expires_ms: EXPIRES_MS,
+        // One that was made here can be read here.
+        certificate_expires_ms: validity(certificate.der()).map_or(0, |(_, until)| until.0),
     }
 }
 
@@ -472,7 +488,7 @@ mod tests {
             name: "legion".parse().unwrap(),
             hardware: Hardware::Software,
             level: Level::MAX,
-            federation: "lan".parse().unwrap(),
+            federation: None,
             policy: Policy { pow_bits: 4, ..Policy::default() },
             listen: Listen::Loopback,
             port: None,
@@ -493,7 +509,7 @@ mod tests {
         let config = config(dir.path());
         drop(open(&config).unwrap());
         std::fs::remove_file(dir.path().join("sign.mark")).unwrap();
-        let federation = FederationId::new(&config.federation, &config.policy, None);
+        let federation = FederationId::new(&FederationName::lan(), &config.policy, None);
         let own = identity_file::load(dir.path()).unwrap().unwrap().node_id();
         let store = open_store(dir.path(), store_options(&config, federation, own)).unwrap();
         store.commit(&[Record::Doubted]).unwrap();

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     ledger::policy::Policy,
     log::{
-        Claim, FederationId, FederationName, Identity, NodeId, NodeName, NodeRecord, Nonce,
+        CaHash, Claim, FederationId, FederationName, Identity, NodeId, NodeName, NodeRecord, Nonce,
         identity::check_work,
     },
 };
@@ -25,6 +25,8 @@ pub struct Setup {
     pub federation: FederationId,
     /// Its federation's name.
     pub federation_name: FederationName,
+    /// The hash of its CA's key, where it is a closed one.
+    pub ca: Option<CaHash>,
     /// Its federation's rules.
     pub policy: Policy,
     /// What it is called.
@@ -107,7 +109,8 @@ impl Setup {
         let Ok(policy) = Policy::from_bytes(&hello.policy) else {
             return other();
         };
-        if FederationId::new(&self.federation_name, &policy, None) != hello.federation {
+        let ca = self.ca.as_ref().map(|ca| &ca.0);
+        if FederationId::new(&self.federation_name, &policy, ca) != hello.federation {
             return other();
         }
         match self.policy.first_difference(&policy) {
@@ -136,6 +139,7 @@ impl Setup {
             identity: Identity::from_seed(&[255; 32]).unwrap().into(),
             federation: FederationId::new(&federation_name, &policy, None),
             federation_name,
+            ca: None,
             policy,
             name: "legion".parse().unwrap(),
             claim: Claim { hardware: Hardware::Software, level: Level::MAX, arch: "x86_64".parse().unwrap() },

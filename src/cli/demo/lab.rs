@@ -159,7 +159,7 @@ impl Lab {
             name: NodeName::from_host(name),
             hardware: *hardware,
             level: Level::try_from(*level)?,
-            federation: self.federation.clone(),
+            federation: Some(self.federation.clone()),
             policy: self.policy.clone(),
             listen: Listen::Loopback,
             port: Some(0),

@@ -50,6 +50,7 @@ impl World {
             identity,
             federation,
             federation_name,
+            ca: None,
             policy: self.policy.clone(),
             name,
             claim,
