@@ -1,9 +1,10 @@
 //! What the API sends and takes, field for field as users' scripts rely on it. Add fields, never rename them.
 //! Ids are base32, hashes and digests hex, amounts micro-ATP, ratios parts per million.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// What a node is and knows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -467,4 +468,76 @@ pub struct ErrorText {
     pub code: String,
     /// A sentence.
     pub message: String,
+}
+
+/// What is asked of `POST /v1/invitations`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invite {
+    /// How long the ticket is good, in milliseconds; a day where it is missing.
+    pub lifetime_ms: Option<u64>,
+    /// What opens the CA's key, where it is locked.
+    pub passphrase: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Invite {
+    /// Without the passphrase.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invite").field("lifetime_ms", &self.lifetime_ms).finish_non_exhaustive()
+    }
+}
+
+/// What it answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invited {
+    /// The ticket: whoever has it may come in, once.
+    pub ticket: String,
+    /// What it is called in lists.
+    pub name: String,
+    /// Until when it is good.
+    pub expires_ms: u64,
+}
+
+/// `GET /v1/invitations`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invitations {
+    /// Those that could still be used.
+    pub invitations: Vec<Invitation>,
+}
+
+/// A ticket that could still be used.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invitation {
+    /// What it is called.
+    pub name: String,
+    /// Until when it is good.
+    pub expires_ms: u64,
+}
+
+/// What is asked of `POST /v1/invitations/cancel`, and what it answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cancel {
+    /// What the ticket is called.
+    pub name: String,
+}
+
+/// `GET /v1/members`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Members {
+    /// Who belongs to the federation, as far as this node knows.
+    pub members: Vec<Member>,
+}
+
+/// Somebody who belongs to the federation, or may.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id; null for an invitation.
+    pub id: Option<String>,
+    /// Its name, or that of its ticket.
+    pub name: String,
+    /// Until when its certificate counts, where this node knows.
+    pub certificate_expires_ms: Option<u64>,
+    /// `member` or `invited`.
+    pub state: String,
 }

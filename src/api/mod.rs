@@ -6,6 +6,7 @@
 
 pub mod corpus;
 pub mod error;
+mod federation;
 pub mod json;
 mod routes;
 pub mod socket;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     corpus::{self, Explained, Wanted},
     error::Fault,
-    json, submit,
+    federation, json, submit,
     views::{self, Readiness},
 };
 use crate::node::Handle;
@@ -36,6 +36,9 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/alerts", get(alerts))
         .route("/v1/thoughts", get(thoughts).post(post_thought))
         .route("/v1/explain", get(explain))
+        .route("/v1/members", get(members))
+        .route("/v1/invitations", get(invitations).post(invite))
+        .route("/v1/invitations/cancel", post(cancel))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .fallback(|| async { Fault::not_found("no_such_path", "there is no such path; see `/v1/status`") })
@@ -109,6 +112,32 @@ async fn clear(
 ) -> Reply<json::Cleared> {
     let request = posted(&handle, &headers, body)?;
     Ok(Json(views::clear(&handle, &request).await?))
+}
+
+async fn members(State(handle): State<Handle>) -> Reply<json::Members> {
+    Ok(Json(federation::members(&handle).await?))
+}
+
+async fn invitations(State(handle): State<Handle>) -> Reply<json::Invitations> {
+    Ok(Json(federation::invitations(&handle).await?))
+}
+
+async fn invite(
+    State(handle): State<Handle>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Reply<json::Invited> {
+    let request = posted(&handle, &headers, body)?;
+    Ok(Json(federation::invite(&handle, request).await?))
+}
+
+async fn cancel(
+    State(handle): State<Handle>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Reply<json::Cancel> {
+    let request = posted(&handle, &headers, body)?;
+    Ok(Json(federation::cancel(&handle, request).await?))
 }
 
 fn posted<T: DeserializeOwned>(

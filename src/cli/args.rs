@@ -83,6 +83,15 @@ pub enum Command {
     Economics,
     /// List what a person should look at
     Alerts,
+    /// Make a closed federation
+    #[command(subcommand)]
+    Federation(FederationCommand),
+    /// Make a ticket that lets one node into this closed federation
+    Invite(InviteArgs),
+    /// Become a member of a closed federation; the node must not run yet
+    Join(JoinArgs),
+    /// List who belongs to this closed federation
+    Members,
     /// Show who this node is; needs no running node
     Id(IdArgs),
     /// Show why a thought got its verdict, layer by layer
@@ -242,6 +251,66 @@ pub struct RestoreArgs {
     /// Backup to put back
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// What can be done with a federation as a whole.
+#[derive(Debug, Subcommand)]
+pub enum FederationCommand {
+    /// Make a closed federation: a CA beside this node's key, which makes members of others; the node must not run yet
+    Create(CreateArgs),
+}
+
+/// Options of `federation create`.
+///
+/// Nobody comes into a closed federation without a ticket (`cogmesh invite`). It needs a data directory that belongs to no
+/// federation yet.
+#[derive(Args, Clone, Debug)]
+pub struct CreateArgs {
+    /// Name of the federation
+    #[arg(value_name = "NAME")]
+    pub name: FederationName,
+    /// Its rules (TOML); all its nodes must have the same [default: those of `cogmesh.toml`, else the built-in ones]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// File whose first line is the passphrase that encrypts the CA's key [default: it is asked for]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_passphrase")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Leave the CA's key in clear, in a file that its owner alone may read: the node can then make members without being asked
+    #[arg(long)]
+    pub no_passphrase: bool,
+}
+
+/// Options of `invite`.
+///
+/// A ticket lets one node in, once, and expires. Whoever has it may use it.
+#[derive(Args, Clone, Debug)]
+pub struct InviteArgs {
+    /// How long the ticket is good, such as `15m`, `2h` or `3d`
+    #[arg(long = "for", value_name = "TIME", value_parser = options::lifetime)]
+    pub lifetime: Option<u64>,
+    /// Show it as a QR code as well
+    #[arg(long)]
+    pub qr: bool,
+    /// File whose first line is the passphrase of the CA's key [default: it is asked for, where it is needed]
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// List the tickets that could still be used
+    #[arg(long, conflicts_with_all = ["lifetime", "qr", "passphrase_file", "cancel"])]
+    pub list: bool,
+    /// Take a ticket back, by its name
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["lifetime", "qr", "passphrase_file"])]
+    pub cancel: Option<String>,
+}
+
+/// Options of `join`.
+#[derive(Args, Clone, Debug)]
+pub struct JoinArgs {
+    /// Ticket, as `cogmesh invite` printed it
+    #[arg(value_name = "TICKET")]
+    pub ticket: String,
+    /// Rules of the federation (TOML) [default: those of `cogmesh.toml`, else the built-in ones]
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
 }
 
 /// Options of `id`.

@@ -157,9 +157,10 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
         (_, StatusCode::BAD_REQUEST) => Exit::Usage,
         _ => Exit::Failed,
     };
-    let failure = Failure::new(exit, error.message);
+    let failure = Failure::new(exit, error.message).with_code(error.code.clone());
     match error.code.as_str() {
         "content_too_long" => failure.hint("nothing was recorded; say it shorter, or in several thoughts"),
+        "open_federation" => failure.hint("`cogmesh federation create` makes a closed federation"),
         "author_unknown" => failure.hint("`cogmesh authors` lists those that this node knows"),
         "no_such_path" => failure.hint("the running node is older than this command; start it again"),
         _ => failure,

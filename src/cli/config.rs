@@ -104,12 +104,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
     let file = read(data_dir)?;
     let interface = or_file("interface", typed.interface, file.interface, options::interface)?;
     let peers = or_file("peer", typed.peer, file.peer, options::peer)?;
-    let policy = match (typed.policy, file.policy) {
-        (Some(typed), _) => read_policy(&typed)?,
-        // A path in the file is meant from where the file is.
-        (None, Some(path)) => read_policy(&data_dir.join(path))?,
-        (None, None) => Policy::default(),
-    };
+    let policy = policy(typed.policy.as_deref(), data_dir)?;
     let hardware = typed.hardware.or(file.hardware).unwrap_or(machine.hardware);
     let level = match typed.level.or(file.level) {
         Some(number) => Level::try_from(number)?,
@@ -145,6 +140,19 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
         interactive: typed.interactive.or(file.interactive).unwrap_or(false),
         log_format: typed.log_format.or(file.log_format).unwrap_or_default(),
     })
+}
+
+/// The rules that a node of that data directory would have, or those in the file that was typed.
+///
+/// # Errors
+/// Where a file can't be read, or holds something else.
+pub fn policy(typed: Option<&Path>, data_dir: &Path) -> anyhow::Result<Policy> {
+    match (typed, read(data_dir)?.policy) {
+        (Some(typed), _) => read_policy(typed),
+        // A path in the file is meant from where the file is.
+        (None, Some(path)) => read_policy(&data_dir.join(path)),
+        (None, None) => Ok(Policy::default()),
+    }
 }
 
 /// The name that a node of that data directory would start with, or has.

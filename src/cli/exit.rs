@@ -9,8 +9,12 @@ use std::{
 use super::show::escaped_lines;
 use crate::{
     api::ApiError,
-    net::{NetError, SocketError},
-    node::{LockError, StartError, membership::MembershipError},
+    net::{
+        NetError, SocketError,
+        join::{JoinError, JoinRefusal},
+        tls::CertificateFault,
+    },
+    node::{EnterError, LockError, StartError, membership::MembershipError},
     store::{CopyError, ExportError},
 };
 
@@ -58,13 +62,14 @@ pub struct Failure {
     exit: Exit,
     message: String,
     hint: Option<String>,
+    code: Option<String>,
 }
 
 impl Failure {
     /// An error with that exit code.
     #[must_use]
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None }
+        Self { exit, message: message.into(), hint: None, code: None }
     }
 
     /// What was asked can't be meant.
@@ -77,6 +82,18 @@ impl Failure {
     #[must_use]
     pub const fn exit(&self) -> Exit {
         self.exit
+    }
+
+    /// What the local API calls it, where the running node said no.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// With what the local API calls it.
+    #[must_use]
+    pub fn with_code(self, code: impl Into<String>) -> Self {
+        Self { code: Some(code.into()), ..self }
     }
 
     /// With what to do about it.
@@ -150,7 +167,10 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
     let hint = match (error.downcast_ref(), error.downcast_ref()) {
         (Some(start), _) => hint_of_start(start),
         (None, Some(api)) => hint_of_api(api),
-        (None, None) => copy_error(error).and_then(hint_of_copy),
+        (None, None) => match error.downcast_ref() {
+            Some(enter) => hint_of_enter(enter),
+            None => copy_error(error).and_then(hint_of_copy),
+        },
     };
     hint.or_else(|| hint_of_permission(error)).map(str::to_owned)
 }
@@ -188,6 +208,27 @@ const fn hint_of_start(error: &StartError) -> Option<&'static str> {
         | StartError::Store(_)
         | StartError::Randomness
         | StartError::Failed => None,
+    }
+}
+
+const fn hint_of_enter(error: &EnterError) -> Option<&'static str> {
+    match error {
+        EnterError::Start(StartError::Lock(LockError::Held { .. })) => {
+            Some("stop that node first; nothing was changed")
+        }
+        EnterError::Start(error) => hint_of_start(error),
+        EnterError::Membership(error) => hint_of_membership(error),
+        EnterError::HasStore { .. } => Some("`--data-dir` names another one for this federation"),
+        EnterError::Join(JoinError::Unreachable { .. }) => Some(
+            "the inviting node must be running, and UDP must get through to it; then try again with the same ticket",
+        ),
+        EnterError::Join(JoinError::Refused(
+            JoinRefusal::Unknown | JoinRefusal::Expired | JoinRefusal::Used,
+        )) => Some("ask for a new one: `cogmesh invite`, on the inviting node"),
+        EnterError::Join(JoinError::Certificate(
+            CertificateFault::NotYetValid | CertificateFault::Expired,
+        )) => Some("set this machine's clock; the same ticket works again"),
+        EnterError::Join(_) => None,
     }
 }
 

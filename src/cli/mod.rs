@@ -15,10 +15,15 @@ pub mod economics;
 pub mod exit;
 pub mod explain;
 pub mod export;
+pub mod federation;
 pub mod id;
 pub mod interactive;
+pub mod invite;
+pub mod join;
 pub mod log_lines;
+pub mod members;
 pub mod options;
+pub mod passphrase;
 pub mod peers;
 pub mod progress;
 pub mod replay;
@@ -43,7 +48,7 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    args::{Cli, Command, Common},
+    args::{Cli, Command, Common, FederationCommand},
     client::Client,
     exit::{Exit, Failure},
     show::{Form, Show},
@@ -87,6 +92,17 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             ask(id::run(&data_dir, out(&common)))
         }
+        Command::Federation(FederationCommand::Create(args)) => {
+            federation::create(&args, &data_dir(&common)?, out(&common))
+        }
+        Command::Join(args) => {
+            let data_dir = data_dir(&common)?;
+            ask(join::run(args, &data_dir, out(&common)))
+        }
+        Command::Invite(args) => {
+            with_node(&common, async |client, out| invite::run(&client, args, out).await)
+        }
+        Command::Members => with_node(&common, async |client, out| members::run(&client, out).await),
         Command::Submit(args) => {
             with_node(&common, async |client, out| submit::run(args, &client, out).await)
         }

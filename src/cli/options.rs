@@ -92,6 +92,16 @@ pub fn since(text: &str) -> Result<u64, String> {
     })
 }
 
+/// How long something lasts, in milliseconds.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn lifetime(text: &str) -> Result<u64, String> {
+    time::duration(text)
+        .filter(|ms| *ms > 0)
+        .ok_or_else(|| "a time is a number with `s`, `m`, `h` or `d`, such as `2h`".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

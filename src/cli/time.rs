@@ -28,10 +28,12 @@ pub fn parse(text: &str, now_ms: u64) -> Option<u64> {
     if let Ok(ms) = text.parse() {
         return Some(ms);
     }
-    ago(text).map(|ago| now_ms.saturating_sub(ago)).or_else(|| utc(text))
+    duration(text).map(|ago| now_ms.saturating_sub(ago)).or_else(|| utc(text))
 }
 
-fn ago(text: &str) -> Option<u64> {
+/// The milliseconds of a duration: `90s`, `15m`, `2h`, `3d`.
+#[must_use]
+pub fn duration(text: &str) -> Option<u64> {
     let unit_ms = match text.chars().next_back()? {
         's' => 1_000,
         'm' => 60_000,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::membership::Membership;
+use super::{join::JoinDesk, membership::Membership};
 use crate::log::{Identity, Rules};
 
 /// The first port that is tried where none is named.
@@ -26,6 +26,8 @@ pub struct NetConfig {
     pub connections_max: usize,
     /// Who may connect. Default: any node.
     pub membership: Membership,
+    /// Who decides about newcomers of a closed federation, where this node may.
+    pub desk: Option<Arc<dyn JoinDesk>>,
     /// How patient it is.
     pub timing: Timing,
 }
@@ -41,6 +43,7 @@ impl NetConfig {
             port,
             connections_max: 96,
             membership: Membership::Open,
+            desk: None,
             timing: Timing::default(),
         }
     }

@@ -27,7 +27,7 @@ use super::{
     sending::{self, CatchUpSender, LinkStats, ProbeError, SendFault},
     socket::{self, SocketError},
     streams::{SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, WINDOW_BYTES_BEFORE_ADMISSION},
-    tls::{CertificateFault, Credentials, TlsError},
+    tls::{CertificateFault, Credentials, Guests, TlsError},
 };
 use crate::{
     ledger::types::Seq,
@@ -91,7 +91,7 @@ impl Endpoint {
     /// # Errors
     /// See [`NetError`].
     pub fn open(config: NetConfig, events: InboxSender) -> Result<Self, NetError> {
-        let NetConfig { identity, rules, listen, port, connections_max, membership, timing } = config;
+        let NetConfig { identity, rules, listen, port, connections_max, membership, desk, timing } = config;
         let credentials = Credentials::new(&identity, &membership)?;
         let seed = identity.seed().map_err(|_| NetError::Key)?;
         let server = server_config(&credentials, timing)?;
@@ -111,6 +111,7 @@ impl Endpoint {
             rules,
             timing,
             credentials,
+            desk,
             links: Links::default(),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -331,7 +332,7 @@ fn unsendable(link: &Link, kind: StreamKind, fault: &wire::WireFault) {
 
 fn server_config(credentials: &Credentials, timing: Timing) -> Result<quinn::ServerConfig, NetError> {
     // What the verifier finds is looked at per handshake (`incoming.rs`); this one only sets the endpoint up.
-    let (crypto, _) = credentials.accepting()?;
+    let (crypto, _) = credentials.accepting(Guests::TurnedAway)?;
     let mut config = quinn::ServerConfig::with_crypto(crypto);
     config
         // One stream: the control stream.

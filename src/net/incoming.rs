@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use quinn::Incoming;
+use quinn::{Incoming, VarInt};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -13,9 +13,11 @@ use tokio_util::task::TaskTracker;
 use super::{
     connection::{Side, run, sentence},
     event::NetEvent,
+    join,
     links::{Shared, canonical},
-    tls,
+    tls::{self, CertificateFault, Guests},
 };
+use crate::protocol::refusal::RefusalCode;
 
 /// Most handshakes of others at a time. One costs about a millisecond of a core.
 const HANDSHAKES_MAX: usize = 128;
@@ -78,13 +80,25 @@ async fn shake(
         () = shared.closing.cancelled() => return,
     };
     let why = match shaken {
-        Ok(Ok(connection)) => match tls::peer_of(&connection) {
-            Ok(node) => {
-                drop(turn);
-                return run(shared, connection, node, Side::Acceptor).await;
+        Ok(Ok((connection, found))) => match (tls::peer_of(&connection), &shared.desk) {
+            (Ok(node), Some(desk)) if join::is_join(&connection) => {
+                // It keeps its place among the handshakes, so that those who ask to join are bounded as well.
+                return join::serve(Arc::clone(desk), connection, node).await;
             }
+            (Ok(node), _) => match found {
+                None => {
+                    drop(turn);
+                    return run(shared, connection, node, Side::Acceptor).await;
+                }
+                // A guest that does not ask to join.
+                Some(fault) => {
+                    let code = VarInt::from_u32(u32::from(RefusalCode::NotAMember.number()));
+                    connection.close(code, fault.to_string().as_bytes());
+                    fault.to_string()
+                }
+            },
             // The verifier has refused it before; this is for the day on which it does not.
-            Err(fault) => fault.to_string(),
+            (Err(fault), _) => fault.to_string(),
         },
         Ok(Err(why)) => why,
         Err(_) => "no handshake in time".to_owned(),
@@ -96,12 +110,17 @@ async fn handshake(
     shared: &Shared,
     incoming: Incoming,
     mut config: quinn::ServerConfig,
-) -> Result<quinn::Connection, String> {
+) -> Result<(quinn::Connection, Option<CertificateFault>), String> {
+    let invites = shared.desk.as_ref().is_some_and(|desk| desk.is_open());
+    let guests = if invites { Guests::MayAsk } else { Guests::TurnedAway };
     // Of its own for each handshake, so that what its verifier finds is about this one.
-    let (crypto, found) = shared.credentials.accepting().map_err(|error| error.to_string())?;
+    let (crypto, found) = shared.credentials.accepting(guests).map_err(|error| error.to_string())?;
     config.crypto = crypto;
     let connecting = incoming.accept_with(Arc::new(config)).map_err(|error| sentence(&error))?;
-    connecting.await.map_err(|error| found.get().map_or_else(|| sentence(&error), ToString::to_string))
+    match connecting.await {
+        Ok(connection) => Ok((connection, found.get().copied())),
+        Err(error) => Err(found.get().map_or_else(|| sentence(&error), ToString::to_string)),
+    }
 }
 
 async fn failed(shared: &Shared, address: SocketAddr, why: String) {

@@ -19,6 +19,7 @@ use super::{
     event::NetEvent,
     held::Held,
     inbox::{Class, InboxSender},
+    join::JoinDesk,
     streams::row,
     tls::Credentials,
     writer::{NotQueued, Queue, Waiting},
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) rules: Rules,
     pub(super) timing: Timing,
     pub(super) credentials: Credentials,
+    pub(super) desk: Option<Arc<dyn JoinDesk>>,
     pub(super) links: Links,
     /// No new connections from here on.
     pub(super) closing: CancellationToken,

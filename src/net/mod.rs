@@ -20,6 +20,7 @@ mod hearing;
 mod held;
 mod inbox;
 mod incoming;
+pub mod join;
 mod links;
 pub mod membership;
 mod reader;

@@ -28,6 +28,7 @@ use rustls::{
 
 use super::{
     certificates::{CertificateError, NodeCertificate},
+    join::JOIN_ALPN,
     membership::{MemberCheck, MemberCheckError, Membership, Shown},
 };
 use crate::log::{Identity, NodeId};
@@ -86,6 +87,15 @@ pub enum CertificateFault {
 
 /// Where a handshake's verifier leaves what it found wrong, as a sentence of ours instead of a TLS alert.
 pub(super) type Found = Arc<OnceLock<CertificateFault>>;
+
+/// How far those come who are no members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guests {
+    /// As far as asking to join: somebody is invited.
+    MayAsk,
+    /// Nowhere.
+    TurnedAway,
+}
 
 /// What every handshake of this node needs.
 #[derive(Debug)]
@@ -216,15 +226,18 @@ impl Credentials {
         members.check(Shown::ByAcceptor, &certificate, &[], own)
     }
 
-    /// For one connection that somebody else opens.
-    pub(super) fn accepting(&self) -> Result<(Arc<QuicServerConfig>, Found), TlsError> {
-        let verifier = self.verifier(None);
+    /// For one connection that somebody else opens. What a guest is instead of a member stands in what was found.
+    pub(super) fn accepting(&self, guests: Guests) -> Result<(Arc<QuicServerConfig>, Found), TlsError> {
+        let verifier = Verifier { guests, ..self.verifier(None) };
         let found = Arc::clone(&verifier.found);
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::clone(&self.resolver) as _);
         config.alpn_protocols = vec![ALPN.to_vec()];
+        if guests == Guests::MayAsk {
+            config.alpn_protocols.push(JOIN_ALPN.to_vec());
+        }
         // No 0-RTT, no tickets, no resumption: each would let a connection stand without the checks of this file.
         config.max_early_data_size = 0;
         config.send_tls13_tickets = 0;
@@ -237,14 +250,26 @@ impl Credentials {
         &self,
         expect: Option<NodeId>,
     ) -> Result<(Arc<QuicClientConfig>, Found), TlsError> {
-        let verifier = self.verifier(expect);
+        self.dialling_for(ALPN, self.verifier(expect))
+    }
+
+    /// For one connection to the node that invited us. It shows a certificate of a CA that we don't know yet: its key says who it is.
+    pub(super) fn joining(&self, inviter: NodeId) -> Result<(Arc<QuicClientConfig>, Found), TlsError> {
+        self.dialling_for(JOIN_ALPN, self.verifier(Some(inviter)))
+    }
+
+    fn dialling_for(
+        &self,
+        alpn: &[u8],
+        verifier: Verifier,
+    ) -> Result<(Arc<QuicClientConfig>, Found), TlsError> {
         let found = Arc::clone(&verifier.found);
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::clone(&self.resolver) as _);
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![alpn.to_vec()];
         config.enable_early_data = false;
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
@@ -255,6 +280,7 @@ impl Credentials {
         Verifier {
             algorithms: self.provider.signature_verification_algorithms,
             members: self.members.clone(),
+            guests: Guests::TurnedAway,
             expect,
             found: Found::default(),
         }
@@ -305,6 +331,8 @@ fn key_of(certificate: &CertificateDer<'_>) -> Result<NodeId, CertificateFault> 
 struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
     members: Option<Arc<MemberCheck>>,
+    /// Whether those who are no members may come as far as asking to join.
+    guests: Guests,
     expect: Option<NodeId>,
     found: Found,
 }
@@ -321,7 +349,14 @@ impl Verifier {
             Some(members) => key_of(certificate)
                 .and_then(|node| members.check(shown, certificate, rest, node).map(|()| node)),
         };
-        let node = node.map_err(|fault| self.refuse(fault))?;
+        let node = match node {
+            Ok(node) => node,
+            Err(fault) if self.guests == Guests::MayAsk && node_of(certificate, rest).is_ok() => {
+                self.found.get_or_init(|| fault);
+                return Ok(());
+            }
+            Err(fault) => return Err(self.refuse(fault)),
+        };
         match self.expect {
             Some(wanted) if wanted != node => {
                 Err(self.refuse(CertificateFault::WrongNode { wanted, found: node }))

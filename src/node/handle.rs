@@ -1,8 +1,8 @@
 //! Handle: how the rest of the process talks to a running node.
 
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -11,12 +11,12 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::run::RunError;
+use super::{invitations::Invitations, record_addresses, run::RunError};
 use crate::{
     ledger::{policy::Policy, types::Level},
     log::{Architecture, FederationId, FederationName, Hardware, NodeId, NodeName},
     monitor::{Alert, Monitor},
-    net::{Endpoint, LinkStats},
+    net::{Endpoint, LinkStats, discovery::machine_addresses},
     protocol::{
         event::Event,
         input::{Answer, LinkId, Submission},
@@ -73,6 +73,7 @@ pub(super) struct Shared {
     pub(super) monitor: Arc<Monitor>,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) desk: Option<Arc<Invitations>>,
     pub(super) stop: CancellationToken,
     pub(super) ended: watch::Receiver<Option<Result<(), RunError>>>,
 }
@@ -219,6 +220,22 @@ impl Handle {
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.shared.store)
+    }
+
+    /// Where members are made; `None` where the CA's key is not here, or the federation is an open one. Its calls block.
+    #[must_use]
+    pub fn invitations(&self) -> Option<Arc<Invitations>> {
+        self.shared.desk.clone()
+    }
+
+    /// Where others may reach this node; at most eight. On a machine without a network that is loopback.
+    #[must_use]
+    pub fn reachable_at(&self) -> Vec<SocketAddr> {
+        let addresses = record_addresses(&self.listen(), &machine_addresses());
+        if addresses.is_empty() {
+            return record_addresses(&self.listen(), &BTreeSet::from([Ipv4Addr::LOCALHOST.into()]));
+        }
+        addresses
     }
 
     /// Asks the node to stop; [`Handle::stopped`] says when it has.

@@ -5,6 +5,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -17,11 +18,14 @@ use zeroize::Zeroizing;
 use super::identity_file;
 use crate::{
     ledger::types::Millis,
-    log::{CaHash, FederationName, Identity, NodeId, name::NameFault},
+    log::{
+        CaHash, FederationName, Identity, NodeId, Ticket, name::NameFault, peer_record::RECORD_ADDRESSES_MAX,
+    },
     net::{
         certificates::{CertificateError, NodeCertificate},
         membership::{CaCertificate, CaFault, Membership, WallClock},
     },
+    protocol::input::{Address, Hint, Source},
 };
 
 /// The CA's certificate: its presence makes a federation closed.
@@ -30,6 +34,8 @@ pub const CA_FILE: &str = "ca.crt";
 pub const CERTIFICATE_FILE: &str = "node.crt";
 /// The CA's secret, where members are made.
 pub const CA_KEY_FILE: &str = "ca.key";
+/// Where the node that invited this one was.
+pub const INVITER_FILE: &str = "inviter";
 /// How long a certificate lasts where nothing else is said: 30 days.
 pub const LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
@@ -50,6 +56,8 @@ pub struct Member {
     pub name: FederationName,
     /// This node's certificate.
     pub certificate: NodeCertificate,
+    /// Who invited it, and where it was then.
+    pub inviter: Option<Hint>,
 }
 
 /// Why a membership can't be read or made. Nothing was changed, but for what a variant says.
@@ -146,7 +154,10 @@ pub fn load(data_dir: &Path) -> Result<Option<Member>, MembershipError> {
     let name = ca.name().parse().map_err(|source| MembershipError::Name { path, source })?;
     let path = data_dir.join(CERTIFICATE_FILE);
     match read_pem(&path, CERTIFICATE_LABEL, "certificate")? {
-        Some(der) => Ok(Some(Member { ca, name, certificate: NodeCertificate::from_der(der.to_vec()) })),
+        Some(der) => {
+            let certificate = NodeCertificate::from_der(der);
+            Ok(Some(Member { ca, name, certificate, inviter: inviter(data_dir) }))
+        }
         None => Err(MembershipError::Damaged { path, what: "certificate of this node" }),
     }
 }
@@ -198,7 +209,7 @@ pub fn create(
     let certificate = ca.issue(&secret, node, (now, LIFETIME))?;
     let (label, document) = sealed(&secret, passphrase)?;
     write_pem(data_dir, CA_KEY_FILE, label, &document)?;
-    let member = Member { ca, name: name.clone(), certificate };
+    let member = Member { ca, name: name.clone(), certificate, inviter: None };
     join(data_dir, &member)?;
     Ok(member)
 }
@@ -210,6 +221,31 @@ pub fn create(
 pub fn join(data_dir: &Path, member: &Member) -> Result<(), MembershipError> {
     write_pem(data_dir, CERTIFICATE_FILE, CERTIFICATE_LABEL, member.certificate.der())?;
     write_pem(data_dir, CA_FILE, CERTIFICATE_LABEL, member.ca.der())
+}
+
+/// Writes down where the inviter is, for the first start.
+///
+/// # Errors
+/// The file can't be written.
+pub fn remember_inviter(data_dir: &Path, ticket: &Ticket) -> Result<(), MembershipError> {
+    let lines: Vec<String> =
+        ticket.addresses.iter().map(|address| format!("{}@{address}\n", ticket.inviter.to_text())).collect();
+    identity_file::write(data_dir, INVITER_FILE, lines.concat().as_bytes())
+        .map_err(|source| MembershipError::Io { path: data_dir.join(INVITER_FILE), source })
+}
+
+/// Where the inviter was. It is a hint: a file that says nothing is none.
+fn inviter(data_dir: &Path) -> Option<Hint> {
+    let bytes = read(&data_dir.join(INVITER_FILE)).ok().flatten()?;
+    let lines = std::str::from_utf8(&bytes).ok()?.lines();
+    let places: Vec<(NodeId, SocketAddr)> = lines
+        .filter_map(|line| line.split_once('@'))
+        .filter_map(|(id, address)| Some((id.parse().ok()?, address.parse().ok()?)))
+        .take(RECORD_ADDRESSES_MAX)
+        .collect();
+    let (node, _) = *places.first()?;
+    let addresses = places.into_iter().map(|(_, address)| Address::Socket(address)).collect();
+    Some(Hint { source: Source::Remembered, node: Some(node), name: None, federation: None, addresses })
 }
 
 /// Whether the CA's key is here, and whether a passphrase is needed to use it.

@@ -9,6 +9,8 @@ mod disk;
 mod handle;
 pub mod hardware;
 pub mod identity_file;
+pub mod invitations;
+mod joining;
 mod lock;
 pub mod membership;
 mod prune;
@@ -40,6 +42,7 @@ use self::{
     clock::Clock,
     handle::Shared,
     identity_file::{KeyFileError, NewKey},
+    invitations::Invitations,
     membership::{Member, MembershipError},
     run::{Loop, Sources, StoreNews},
     serve::Shelf,
@@ -47,6 +50,7 @@ use self::{
 pub use self::{
     config::{Config, Listen, PeerOption},
     handle::{About, Handle, NodeGone},
+    joining::{EnterError, Founded, Joined, create_federation, join_federation},
     lock::{DataDirLock, LockError},
     run::RunError,
 };
@@ -62,7 +66,8 @@ use crate::{
         Endpoint, Inbox, InboxBounds, ListenOn, NetConfig, NetError,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
         inbox,
-        membership::validity,
+        join::JoinDesk,
+        membership::{WallClock, validity},
     },
     protocol::{
         Federation,
@@ -149,7 +154,7 @@ fn launch(
     endpoint: Arc<Endpoint>,
     net: Inbox,
 ) -> Result<Handle, StartError> {
-    let Opened { lock, identity, member: _, store, books, setup, clock, mark, standing } = opened;
+    let Opened { lock, identity, member, desk, store, books, setup, clock, mark, standing } = opened;
     let mut seed = [0; 32];
     rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
@@ -166,7 +171,7 @@ fn launch(
     let (found_sender, found) = mpsc::channel(FOUND_MAX);
     let port = listening.first().map_or(0, SocketAddr::port);
     let discovery = Discovery::start(discovery_config(config, &setup, port), found_sender);
-    let hints = first_hints(config, &books);
+    let hints = first_hints(config, &books, member.as_ref());
     let about = about(config, &setup, &endpoint);
     let mut first = vec![];
     let shelf = Shelf::new(Arc::clone(&store), Arc::clone(&identity), setup.federation);
@@ -192,6 +197,7 @@ fn launch(
         monitor: Arc::clone(&monitor),
         endpoint: Arc::clone(&endpoint),
         store: Arc::clone(&store),
+        desk,
         stop: stop.clone(),
         ended,
     });
@@ -237,6 +243,8 @@ struct Opened {
     lock: DataDirLock,
     identity: Arc<Identity>,
     member: Option<Member>,
+    /// Where this node may make members.
+    desk: Option<Arc<Invitations>>,
     store: Arc<dyn Store>,
     books: Books,
     setup: Setup,
@@ -264,9 +272,16 @@ fn open(config: &Config) -> Result<Opened, StartError> {
         Standing { write_without_peers: config.write_without_peers, ..standing::of(found, &books, own) };
     let setup = setup(config, &identity, (federation, federation_name, ca), &*store)?;
     let clock = Arc::new(Clock::start(books.newest_time));
+    let desk = match &member {
+        Some(member) => {
+            let wall = wall(&clock);
+            Invitations::open(path, member.clone(), &config.policy, wall)?.map(Arc::new)
+        }
+        None => None,
+    };
     let end = books.authors.get(&own).map(|book| (book.seq(), book.hash));
     begin(&*store, &mut mark, &books, standing, end)?;
-    Ok(Opened { lock, identity, member, store, books, setup, clock, mark, standing })
+    Ok(Opened { lock, identity, member, desk, store, books, setup, clock, mark, standing })
 }
 
 /// Writes down how the node begins, before anything is signed.
@@ -401,9 +416,9 @@ const fn rules(config: &Config, setup: &Setup) -> Rules {
 }
 
 fn net_config(config: &Config, opened: &Opened) -> NetConfig {
-    let Opened { identity, member, setup, clock, .. } = opened;
-    let clock = Arc::clone(clock);
-    let membership = membership::of(member.as_ref(), Arc::new(move || clock.now().wall));
+    let Opened { identity, member, desk, setup, clock, .. } = opened;
+    let membership = membership::of(member.as_ref(), wall(clock));
+    let desk = desk.clone().map(|desk| desk as Arc<dyn JoinDesk>);
     let listen = match &config.listen {
         Listen::Everywhere => ListenOn::Everywhere,
         Listen::Interfaces(names) => ListenOn::Interfaces(names.clone()),
@@ -412,6 +427,7 @@ fn net_config(config: &Config, opened: &Opened) -> NetConfig {
     NetConfig {
         connections_max: config.peers_max.saturating_add(HANDSHAKES_MAX),
         membership,
+        desk,
         ..NetConfig::new(Arc::clone(identity), rules(config, setup), listen, config.port)
     }
 }
@@ -432,10 +448,17 @@ fn discovery_config(config: &Config, setup: &Setup, port: u16) -> DiscoveryConfi
     }
 }
 
-fn first_hints(config: &Config, books: &Books) -> Vec<Hint> {
+/// The node's time, for others' use.
+fn wall(clock: &Arc<Clock>) -> WallClock {
+    let clock = Arc::clone(clock);
+    Arc::new(move || clock.now().wall)
+}
+
+fn first_hints(config: &Config, books: &Books, member: Option<&Member>) -> Vec<Hint> {
     let seeds = config.peers.iter().map(|peer| (peer.node, peer.address.clone()));
     let mut hints = discovery::seeds(seeds);
     hints.extend(discovery::remembered(&books.peers));
+    hints.extend(member.and_then(|member| member.inviter.clone()));
     hints
 }
 

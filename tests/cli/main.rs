@@ -7,6 +7,7 @@
 )]
 
 mod copies;
+mod federation;
 mod offline;
 mod own_log;
 mod peers;

@@ -185,6 +185,16 @@ impl Interfaces {
     }
 }
 
+/// The addresses of this machine that other machines may reach: no loopback, and none that means something on one link alone.
+#[must_use]
+pub fn machine_addresses() -> BTreeSet<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let leads_out = |i: &if_addrs::Interface| {
+        i.is_oper_up() && !i.is_loopback() && !is_virtual(&i.name) && !is_of_one_link(i.ip())
+    };
+    interfaces.iter().filter(|interface| leads_out(interface)).map(if_addrs::Interface::ip).collect()
+}
+
 fn is_of_one_link(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),

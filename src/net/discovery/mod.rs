@@ -47,7 +47,7 @@ use tokio_util::{
 
 use self::trouble::Trouble;
 pub use self::{
-    interfaces::Interfaces,
+    interfaces::{Interfaces, machine_addresses},
     remembered::{remembered, seeds},
 };
 use crate::{
