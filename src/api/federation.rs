@@ -63,7 +63,7 @@ pub(super) async fn members(handle: &Handle) -> Result<json::Members, Fault> {
     let mut members = vec![json::Member {
         id: Some(own.id.to_text()),
         name: own.name.to_string(),
-        certificate_expires_ms: Some(own.certificate_expires_ms),
+        certificate_expires_ms: Some(handle.certificate_expires_ms()),
         state: MEMBER.to_owned(),
     }];
     for author in views::authors(handle, &view) {

@@ -167,6 +167,9 @@ pub struct StartArgs {
     /// MiB that should stay free on the disk: below it the node only reads and serves; 0 for no limit [default: 256]
     #[arg(long, value_name = "MIB", env = "COGMESH_DISK_MIN", hide_env_values = true, value_parser = clap::value_parser!(u64).range(..=options::DISK_MIN_MIB_LIMIT))]
     pub disk_min: Option<u64>,
+    /// How long the certificates last that this node gives to members, where it holds the CA's key of a closed federation [default: 30d]
+    #[arg(long, value_name = "TIME", env = "COGMESH_CERTIFICATE_LIFETIME", hide_env_values = true, value_parser = options::lifetime)]
+    pub certificate_lifetime: Option<u64>,
     /// Read commands from standard input: submit TEXT, status, metrics, peers, help, quit
     #[arg(long, env = "COGMESH_INTERACTIVE", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub interactive: Option<bool>,

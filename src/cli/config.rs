@@ -8,6 +8,7 @@ use std::{
     num::NonZeroU16,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     ledger::{policy::Policy, types::Level},
     log::{FederationName, Hardware, NodeName},
-    node::{Config, Listen, PeerOption, config::DISK_FREE_MIN, hardware::Machine},
+    node::{Config, Listen, PeerOption, config::DISK_FREE_MIN, hardware::Machine, membership::LIFETIME},
     store::{CorpusBounds, Durability},
 };
 
@@ -77,6 +78,8 @@ struct FileOptions {
     max_bytes: Option<u64>,
     #[serde(default, alias = "disk_min", deserialize_with = "disk_min")]
     disk_min: Option<u64>,
+    #[serde(default, alias = "certificate_lifetime", deserialize_with = "lifetime")]
+    certificate_lifetime: Option<u64>,
     interactive: Option<bool>,
     #[serde(alias = "log_format")]
     log_format: Option<LogFormat>,
@@ -113,6 +116,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
     let peers_max = usize::from(typed.max_peers.or(file.max_peers).unwrap_or(PEERS_MAX_DEFAULT));
     enough_links(&peers, peers_max)?;
     let bounds = CorpusBounds::default();
+    let lifetime = typed.certificate_lifetime.or(file.certificate_lifetime);
     let disk_min = typed.disk_min.or(file.disk_min);
     let config = Config {
         data_dir: data_dir.to_owned(),
@@ -125,6 +129,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
         port: typed.port.or_else(|| file.port.map(NonZeroU16::get)),
         peers,
         mdns: !typed.no_mdns.or(file.no_mdns).unwrap_or(false),
+        certificate_lifetime: lifetime.map_or(LIFETIME, Duration::from_millis),
         peers_max,
         durability: typed.durability.or(file.durability).unwrap_or_default(),
         corpus: CorpusBounds {
@@ -268,6 +273,10 @@ fn disk_min<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error>
         return Ok(Some(mib));
     }
     Err(D::Error::custom(format!("`disk-min` is {} MiB at most, not {mib}", options::DISK_MIN_MIB_LIMIT)))
+}
+
+fn lifetime<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    options::lifetime(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
 }
 
 #[cfg(test)]

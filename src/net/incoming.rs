@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     connection::{Side, run, sentence},
     event::NetEvent,
-    join,
+    join::{self, Asker},
     links::{Shared, canonical},
     tls::{self, CertificateFault, Guests},
 };
@@ -82,8 +82,9 @@ async fn shake(
     let why = match shaken {
         Ok(Ok((connection, found))) => match (tls::peer_of(&connection), &shared.desk) {
             (Ok(node), Some(desk)) if join::is_join(&connection) => {
-                // It keeps its place among the handshakes, so that those who ask to join are bounded as well.
-                return join::serve(Arc::clone(desk), connection, node).await;
+                let asker = if found.is_none() { Asker::Member } else { Asker::Guest };
+                // It keeps its place among the handshakes, so that those who ask are bounded as well.
+                return join::serve(Arc::clone(desk), connection, node, asker).await;
             }
             (Ok(node), _) => match found {
                 None => {
@@ -111,8 +112,11 @@ async fn handshake(
     incoming: Incoming,
     mut config: quinn::ServerConfig,
 ) -> Result<(quinn::Connection, Option<CertificateFault>), String> {
-    let invites = shared.desk.as_ref().is_some_and(|desk| desk.is_open());
-    let guests = if invites { Guests::MayAsk } else { Guests::TurnedAway };
+    let guests = match &shared.desk {
+        Some(desk) if desk.invites() => Guests::MayAsk,
+        Some(desk) if desk.can_sign() => Guests::MembersMayAsk,
+        Some(_) | None => Guests::TurnedAway,
+    };
     // Of its own for each handshake, so that what its verifier finds is about this one.
     let (crypto, found) = shared.credentials.accepting(guests).map_err(|error| error.to_string())?;
     config.crypto = crypto;

@@ -1,6 +1,9 @@
-//! Joining a closed federation: one question and one answer over a connection of its own, whose protocol (`cogmesh-join/1`) is spoken only
-//! while invitations are open. Who asks is no member yet: it shows a certificate that it made itself, and a token. Who answers is the
-//! node that its ticket names: the handshake proves that, and the answer must come from the CA that the ticket names.
+//! Certificates of a closed federation: one question and one answer over a connection of its own, whose protocol (`cogmesh-join/1`) only a
+//! node speaks that holds the CA's key.
+//!
+//! To join: who asks is no member yet. It shows a certificate that it made itself, and a token; it comes that far only while
+//! invitations are open. Who answers is the node that its ticket names: the handshake proves that, and the answer must come from the CA
+//! that the ticket names. To renew: both are members, and the handshake proves that.
 //! Source: protocol.md, Membership.
 
 use std::{
@@ -15,6 +18,7 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
     time::timeout,
 };
+use zeroize::Zeroizing;
 
 use super::{
     certificates::NodeCertificate,
@@ -23,14 +27,16 @@ use super::{
     membership::{CaCertificate, CaFault, Membership, WallClock},
     tls::{CertificateFault, Credentials, TlsError},
 };
-use crate::log::{Identity, NodeId, Ticket, Token};
+use crate::log::{CaHash, Identity, NodeId, Ticket, Token};
 
 /// What joining is called in the handshake.
 pub(super) const JOIN_ALPN: &[u8] = b"cogmesh-join/1";
-/// What a question begins with; the token follows.
-const QUESTION: &[u8; 16] = b"cogmesh join v1\0";
-/// Bytes of a question.
-const QUESTION_BYTES: usize = QUESTION.len() + Token::BYTES;
+/// What the question of a newcomer begins with; the token follows.
+const JOIN: &[u8; 16] = b"cogmesh join v1\0";
+/// The question of a member whose certificate grows old.
+const RENEW: &[u8; 17] = b"cogmesh renew v1\0";
+/// Bytes of the longer question.
+const QUESTION_BYTES_MAX: usize = JOIN.len() + Token::BYTES;
 /// Bytes of the longest answer: two certificates with their lengths.
 const ANSWER_BYTES_MAX: usize = 36 << 10;
 /// How long question and answer may take together: a disk syncs in between.
@@ -41,7 +47,16 @@ const DIAL_MAX: Duration = Duration::from_secs(10);
 /// Who decides about newcomers. Its methods may block.
 pub trait JoinDesk: fmt::Debug + Send + Sync {
     /// Whether there are invitations that somebody could use.
-    fn is_open(&self) -> bool;
+    fn invites(&self) -> bool;
+
+    /// Whether the CA's key is open.
+    fn can_sign(&self) -> bool;
+
+    /// A new certificate for a member.
+    ///
+    /// # Errors
+    /// Why not.
+    fn renew(&self, node: NodeId) -> Result<NodeCertificate, JoinRefusal>;
 
     /// Makes the node a member, where the token is good; it is good once.
     ///
@@ -53,7 +68,16 @@ pub trait JoinDesk: fmt::Debug + Send + Sync {
     fn ca(&self) -> &CaCertificate;
 }
 
-/// Why a newcomer is not let in.
+/// What somebody is who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// The handshake proved that it is a member.
+    Member,
+    /// Anybody.
+    Guest,
+}
+
+/// Why a newcomer is not let in, or a member gets no new certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinRefusal {
     /// Nobody gave it, or it was cancelled.
@@ -69,12 +93,16 @@ pub enum JoinRefusal {
     #[error("the inviting node can't make members now; its log says why")]
     NotNow,
     /// The question was none.
-    #[error("the inviting node did not understand")]
+    #[error("the node that was asked did not understand")]
     Malformed,
+    /// It is no member any more.
+    #[error("this node's membership was revoked")]
+    Revoked,
 }
 
 impl JoinRefusal {
-    const ALL: [Self; 5] = [Self::Unknown, Self::Expired, Self::Used, Self::NotNow, Self::Malformed];
+    const ALL: [Self; 6] =
+        [Self::Unknown, Self::Expired, Self::Used, Self::NotNow, Self::Malformed, Self::Revoked];
 
     /// Its number in an answer; 0 is a certificate.
     const fn number(self) -> u8 {
@@ -84,6 +112,7 @@ impl JoinRefusal {
             Self::Used => 3,
             Self::NotNow => 4,
             Self::Malformed => 5,
+            Self::Revoked => 6,
         }
     }
 }
@@ -127,12 +156,12 @@ pub(super) fn is_join(connection: &Connection) -> bool {
 }
 
 /// Answers a newcomer.
-pub(super) async fn serve(desk: Arc<dyn JoinDesk>, connection: Connection, node: NodeId) {
+pub(super) async fn serve(desk: Arc<dyn JoinDesk>, connection: Connection, node: NodeId, asker: Asker) {
     let address = canonical(connection.remote_address());
     let conversation = async {
         let (mut send, mut receive) = connection.accept_bi().await.ok()?;
-        let question = receive.read_to_end(QUESTION_BYTES).await.ok()?;
-        let answered = spawn_blocking(move || answer(&*desk, node, &question)).await.ok()?;
+        let question = receive.read_to_end(QUESTION_BYTES_MAX).await.ok()?;
+        let answered = spawn_blocking(move || answer(&*desk, (node, asker), &question)).await.ok()?;
         send.write_all(&answered.0).await.ok()?;
         send.finish().ok()?;
         // The newcomer closes when it has read.
@@ -142,16 +171,28 @@ pub(super) async fn serve(desk: Arc<dyn JoinDesk>, connection: Connection, node:
     let said = timeout(CONVERSATION_MAX, conversation).await.ok().flatten();
     connection.close(VarInt::from_u32(0), b"");
     match said {
-        Some(Ok(())) => tracing::info!(%address, id = %node.short(), "a node has joined the federation"),
-        Some(Err(refusal)) => tracing::warn!(%address, id = %node.short(), "a node did not join: {refusal}"),
-        None => tracing::debug!(%address, id = %node.short(), "a node began to join, and did not end it"),
+        Some(Ok(())) => tracing::info!(%address, id = %node.short(), "a node got a certificate"),
+        Some(Err(refusal)) => {
+            tracing::warn!(%address, id = %node.short(), "a node got no certificate: {refusal}");
+        }
+        None => {
+            tracing::debug!(%address, id = %node.short(), "a node asked for a certificate, and did not wait");
+        }
     }
 }
 
-fn answer(desk: &dyn JoinDesk, node: NodeId, question: &[u8]) -> (Vec<u8>, Result<(), JoinRefusal>) {
-    let token = question.strip_prefix(QUESTION).and_then(|token| <[u8; Token::BYTES]>::try_from(token).ok());
-    let joined = token.ok_or(JoinRefusal::Malformed).and_then(|token| desk.join(node, &Token(token)));
-    match joined {
+fn answer(
+    desk: &dyn JoinDesk,
+    (node, asker): (NodeId, Asker),
+    question: &[u8],
+) -> (Vec<u8>, Result<(), JoinRefusal>) {
+    let token = question.strip_prefix(JOIN).and_then(|token| <[u8; Token::BYTES]>::try_from(token).ok());
+    let given = match (token, asker) {
+        (Some(token), _) => desk.join(node, &Token(token)),
+        (None, Asker::Member) if question == RENEW => desk.renew(node),
+        (None, Asker::Member | Asker::Guest) => Err(JoinRefusal::Malformed),
+    };
+    match given {
         Ok(certificate) => {
             let mut out = vec![0];
             for der in [certificate.der(), desk.ca().der()] {
@@ -178,10 +219,42 @@ pub async fn join(
     ticket: &Ticket,
     clock: WallClock,
 ) -> Result<(CaCertificate, NodeCertificate), JoinError> {
-    let credentials = Arc::new(Credentials::new(identity, &Membership::Open)?);
+    let credentials = Credentials::new(identity, &Membership::Open)?;
+    let question = Zeroizing::new([&JOIN[..], &ticket.token.0].concat());
+    let answer = question_of(credentials, (ticket.inviter, &ticket.addresses), question).await?;
+    check(identity, ticket.ca, &answer, clock)
+}
+
+/// Gets a new certificate from a member that holds the CA's key.
+///
+/// # Errors
+/// See [`JoinError`]; most members hold no CA key and speak another protocol.
+///
+/// # Cancel safety
+/// Nothing is lost.
+pub async fn renew(
+    identity: &Identity,
+    membership: &Membership,
+    (node, addresses): (NodeId, &[SocketAddr]),
+) -> Result<NodeCertificate, JoinError> {
+    let Membership::Closed { ca, clock, .. } = membership else {
+        return Err(JoinError::Answer);
+    };
+    let credentials = Credentials::new(identity, membership)?;
+    let answer = question_of(credentials, (node, addresses), Zeroizing::new(RENEW.to_vec())).await?;
+    check(identity, ca.hash(), &answer, Arc::clone(clock)).map(|(_, certificate)| certificate)
+}
+
+/// Asks that node, at whichever of its addresses answers first.
+async fn question_of(
+    credentials: Credentials,
+    (node, addresses): (NodeId, &[SocketAddr]),
+    question: Zeroizing<Vec<u8>>,
+) -> Result<Vec<u8>, JoinError> {
+    let credentials = Arc::new(credentials);
     let mut tries = JoinSet::new();
-    for address in &ticket.addresses {
-        let (credentials, address, inviter) = (Arc::clone(&credentials), *address, ticket.inviter);
+    for address in addresses {
+        let (credentials, address, inviter) = (Arc::clone(&credentials), *address, node);
         tries.spawn(async move {
             let connecting = timeout(DIAL_MAX, connect(&credentials, address, inviter));
             let connected = connecting.await.map_err(|_| "no answer".to_owned());
@@ -192,12 +265,11 @@ pub async fn join(
     while let Some(tried) = tries.join_next().await {
         match tried {
             Ok(Ok((endpoint, connection))) => {
-                let answer = timeout(CONVERSATION_MAX, ask(&connection, &ticket.token)).await;
+                let answer = timeout(CONVERSATION_MAX, ask(&connection, &question)).await;
                 connection.close(VarInt::from_u32(0), b"");
                 // So that the other side hears of the end.
                 let _late = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
-                let answer = answer.ok().flatten().ok_or(JoinError::Answer)?;
-                return check(identity, ticket, &answer, clock);
+                return answer.ok().flatten().ok_or(JoinError::Answer);
             }
             Ok(Err(fault)) => why.push(fault),
             // The runtime is ending.
@@ -226,17 +298,16 @@ async fn connect(
     }
 }
 
-async fn ask(connection: &Connection, token: &Token) -> Option<Vec<u8>> {
+async fn ask(connection: &Connection, question: &[u8]) -> Option<Vec<u8>> {
     let (mut send, mut receive) = connection.open_bi().await.ok()?;
-    send.write_all(QUESTION).await.ok()?;
-    send.write_all(&token.0).await.ok()?;
+    send.write_all(question).await.ok()?;
     send.finish().ok()?;
     receive.read_to_end(ANSWER_BYTES_MAX).await.ok()
 }
 
 fn check(
     identity: &Identity,
-    ticket: &Ticket,
+    wanted: CaHash,
     answer: &[u8],
     clock: WallClock,
 ) -> Result<(CaCertificate, NodeCertificate), JoinError> {
@@ -251,7 +322,7 @@ fn check(
         return Err(JoinError::Answer);
     }
     let ca = CaCertificate::from_der(ca)?;
-    if ca.hash() != ticket.ca {
+    if ca.hash() != wanted {
         return Err(JoinError::OtherCa);
     }
     let certificate = NodeCertificate::from_der(certificate.to_vec());

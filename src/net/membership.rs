@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Certificates begin to count so long before they were made: clocks differ.
-const BACKDATED: Millis = Millis(5 * 60 * 1_000);
+pub const BACKDATED: Millis = Millis(5 * 60 * 1_000);
 /// Longest certificate that is read, in bytes: ours have 400, others' have some thousands.
 const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
 /// What stands before a node's id in its certificate's URI name.

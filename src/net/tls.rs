@@ -93,7 +93,9 @@ pub(super) type Found = Arc<OnceLock<CertificateFault>>;
 pub(super) enum Guests {
     /// As far as asking to join: somebody is invited.
     MayAsk,
-    /// Nowhere.
+    /// Nowhere; but members may ask for certificates.
+    MembersMayAsk,
+    /// Nowhere: nobody here makes certificates.
     TurnedAway,
 }
 
@@ -235,7 +237,7 @@ impl Credentials {
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::clone(&self.resolver) as _);
         config.alpn_protocols = vec![ALPN.to_vec()];
-        if guests == Guests::MayAsk {
+        if guests != Guests::TurnedAway {
             config.alpn_protocols.push(JOIN_ALPN.to_vec());
         }
         // No 0-RTT, no tickets, no resumption: each would let a connection stand without the checks of this file.

@@ -1,7 +1,7 @@
 //! Config: how one node runs on one machine. Plain values; what was typed is checked before it gets here.
 //! The rules of a federation are [`Policy`]'s, never mixed with these.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     ledger::{policy::Policy, types::Level},
@@ -52,6 +52,8 @@ pub struct Config {
     pub write_without_peers: bool,
     /// Whether it sets its store aside and fetches everything again from its peers.
     pub rebuild_from_peers: bool,
+    /// How long the certificates last that it gives, where it holds the CA's key of a closed federation. Default 30 days.
+    pub certificate_lifetime: Duration,
     /// Most links at a time. Default 64: each holds at most about 5 MiB of queues and windows beside what it is served, and 0.1 MiB when idle.
     pub peers_max: usize,
 }

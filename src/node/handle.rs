@@ -16,7 +16,10 @@ use crate::{
     ledger::{policy::Policy, types::Level},
     log::{Architecture, FederationId, FederationName, Hardware, NodeId, NodeName},
     monitor::{Alert, Monitor},
-    net::{Endpoint, LinkStats, discovery::machine_addresses},
+    net::{
+        Endpoint, LinkStats, certificates::NodeCertificate, discovery::machine_addresses,
+        membership::validity, tls::CertificateFault,
+    },
     protocol::{
         event::Event,
         input::{Answer, LinkId, Submission},
@@ -226,6 +229,18 @@ impl Handle {
     #[must_use]
     pub fn invitations(&self) -> Option<Arc<Invitations>> {
         self.shared.desk.clone()
+    }
+
+    /// Shows another certificate from now on.
+    pub(super) fn show_certificate(&self, certificate: NodeCertificate) -> Result<(), CertificateFault> {
+        self.shared.endpoint.renew(certificate)
+    }
+
+    /// When the certificate that the node shows now expires: milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn certificate_expires_ms(&self) -> u64 {
+        // One that is shown was read before.
+        validity(self.shared.endpoint.certificate().der()).map_or(0, |(_, until)| until.0)
     }
 
     /// Where others may reach this node; at most eight. On a machine without a network that is loopback.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     identity_file,
-    membership::{self, LIFETIME, Member, MembershipError, Protection},
+    membership::{self, Member, MembershipError, Protection},
 };
 use crate::{
     ledger::{policy::Policy, types::Millis},
@@ -74,6 +74,7 @@ pub struct Invitations {
     data_dir: PathBuf,
     member: Member,
     policy: [u8; 32],
+    lifetime: Duration,
     clock: WallClock,
     state: Mutex<State>,
 }
@@ -93,7 +94,7 @@ impl Invitations {
     pub(super) fn open(
         data_dir: &Path,
         member: Member,
-        policy: &Policy,
+        (policy, lifetime): (&Policy, Duration),
         clock: WallClock,
     ) -> Result<Option<Self>, MembershipError> {
         let secret = match membership::ca_key(data_dir)? {
@@ -103,7 +104,8 @@ impl Invitations {
         };
         let state = State { invitations: read(data_dir)?, secret };
         let policy = Ticket::policy_hash(policy);
-        Ok(Some(Self { data_dir: data_dir.to_owned(), member, policy, clock, state: Mutex::new(state) }))
+        let state = Mutex::new(state);
+        Ok(Some(Self { data_dir: data_dir.to_owned(), member, policy, lifetime, clock, state }))
     }
 
     /// Opens the CA's key until the node stops.
@@ -188,6 +190,15 @@ impl Invitations {
         self.lock().invitations.iter().filter(listed).cloned().collect()
     }
 
+    /// A certificate, and until when it counts.
+    fn issue(&self, state: &State, node: NodeId) -> Result<(NodeCertificate, Millis), JoinRefusal> {
+        let secret = state.secret.as_ref().ok_or(JoinRefusal::NotNow)?;
+        let time = ((self.clock)(), self.lifetime);
+        let certificate = self.member.ca.issue(secret, node, time).map_err(|error| not_now(&error))?;
+        let until = validity(certificate.der()).map_err(|error| not_now(&error))?.1;
+        Ok((certificate, until))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // What is written down is written before it is changed here.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -200,6 +211,11 @@ impl Invitations {
         state.invitations = invitations;
         Ok(())
     }
+}
+
+fn not_now(error: &dyn fmt::Display) -> JoinRefusal {
+    tracing::error!(%error, "no certificate can be made");
+    JoinRefusal::NotNow
 }
 
 impl Invitation {
@@ -216,7 +232,7 @@ impl Invitation {
 }
 
 impl JoinDesk for Invitations {
-    fn is_open(&self) -> bool {
+    fn invites(&self) -> bool {
         let now = (self.clock)();
         let state = self.lock();
         // Who came in may come again for its certificate while its ticket lasts.
@@ -237,16 +253,26 @@ impl JoinDesk for Invitations {
         if now.0 >= invitation.expires_ms {
             return Err(JoinRefusal::Expired);
         }
-        let not_now = |error: &dyn fmt::Display| {
-            tracing::error!(%error, "a node with a good ticket can't be made a member");
-            JoinRefusal::NotNow
-        };
-        let secret = state.secret.as_ref().ok_or(JoinRefusal::NotNow)?;
-        let certificate =
-            self.member.ca.issue(secret, node, (now, LIFETIME)).map_err(|error| not_now(&error))?;
-        let until = validity(certificate.der()).map_err(|error| not_now(&error))?.1;
+        let (certificate, until) = self.issue(&state, node)?;
         invitation.used_by = Some(id);
         invitation.certificate_expires_ms = Some(until.0);
+        self.keep(&mut state, invitations).map_err(|error| not_now(&error))?;
+        Ok(certificate)
+    }
+
+    fn can_sign(&self) -> bool {
+        self.lock().secret.is_some()
+    }
+
+    fn renew(&self, node: NodeId) -> Result<NodeCertificate, JoinRefusal> {
+        let mut state = self.lock();
+        let (certificate, until) = self.issue(&state, node)?;
+        let (id, mut invitations) = (node.to_text(), state.invitations.clone());
+        for invitation in &mut invitations {
+            if invitation.used_by.as_ref() == Some(&id) {
+                invitation.certificate_expires_ms = Some(until.0);
+            }
+        }
         self.keep(&mut state, invitations).map_err(|error| not_now(&error))?;
         Ok(certificate)
     }
@@ -284,7 +310,7 @@ mod tests {
         atomic::{AtomicU64, Ordering},
     };
 
-    use super::*;
+    use super::{super::membership::LIFETIME, *};
 
     const NOW: u64 = 1_795_392_000_000;
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -312,8 +338,9 @@ mod tests {
             let member = membership::load(self.dir.path()).unwrap().unwrap();
             let now = Arc::clone(&self.now);
             let clock: WallClock = Arc::new(move || Millis(now.load(Ordering::SeqCst)));
-            let desk =
-                Invitations::open(self.dir.path(), member, &Policy::default(), clock).unwrap().unwrap();
+            let desk = Invitations::open(self.dir.path(), member, (&Policy::default(), LIFETIME), clock)
+                .unwrap()
+                .unwrap();
             if self.passphrase.is_some() {
                 desk.unlock(self.passphrase).unwrap();
             }
@@ -349,10 +376,10 @@ mod tests {
         assert_eq!(desk.open().join(id(2), &cancelled.token), Err(JoinRefusal::Unknown));
         assert!(matches!(desk.open().cancel("nothing"), Err(InviteError::Unknown { .. })));
         assert_eq!(desk.open().join(id(2), &Token([9; 16])), Err(JoinRefusal::Unknown));
-        assert!(desk.open().is_open());
+        assert!(desk.open().invites());
         desk.pass(HOUR);
         assert_eq!(desk.open().join(id(2), &late.token), Err(JoinRefusal::Expired));
-        assert!(!desk.open().is_open() && desk.open().list().is_empty());
+        assert!(!desk.open().invites() && desk.open().list().is_empty());
     }
 
     #[test]
@@ -361,7 +388,7 @@ mod tests {
         let ticket = desk.open().invite(id(1), vec![], HOUR).unwrap();
         let locked = Desk { passphrase: None, ..desk };
         let invitations = locked.open();
-        assert!(!invitations.is_open());
+        assert!(!invitations.invites());
         assert_eq!(invitations.join(id(2), &ticket.token), Err(JoinRefusal::NotNow));
         let refused = invitations.invite(id(1), vec![], HOUR);
         assert!(matches!(refused, Err(InviteError::Membership(MembershipError::Locked))));
@@ -379,7 +406,12 @@ mod tests {
         assert!(text.contains(&ticket.token.name()) && !text.contains(&HEXLOWER.encode(&ticket.token.0)));
         fs::write(&path, &text[1..]).unwrap();
         let member = membership::load(desk.dir.path()).unwrap().unwrap();
-        let opened = Invitations::open(desk.dir.path(), member, &Policy::default(), Arc::new(|| Millis(NOW)));
+        let opened = Invitations::open(
+            desk.dir.path(),
+            member,
+            (&Policy::default(), LIFETIME),
+            Arc::new(|| Millis(NOW)),
+        );
         assert!(matches!(opened, Err(MembershipError::Damaged { .. })));
     }
 }

@@ -223,6 +223,14 @@ pub fn join(data_dir: &Path, member: &Member) -> Result<(), MembershipError> {
     write_pem(data_dir, CA_FILE, CERTIFICATE_LABEL, member.ca.der())
 }
 
+/// Writes down a member's new certificate.
+///
+/// # Errors
+/// The file can't be written; the old one is still there.
+pub(super) fn renewed(data_dir: &Path, member: &Member) -> Result<(), MembershipError> {
+    write_pem(data_dir, CERTIFICATE_FILE, CERTIFICATE_LABEL, member.certificate.der())
+}
+
 /// Writes down where the inviter is, for the first start.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ pub mod membership;
 mod prune;
 mod rebuild;
 pub mod renewal;
+mod renewing;
 mod run;
 mod scrub;
 mod serve;
@@ -44,6 +45,7 @@ use self::{
     identity_file::{KeyFileError, NewKey},
     invitations::Invitations,
     membership::{Member, MembershipError},
+    renewing::Renewing,
     run::{Loop, Sources, StoreNews},
     serve::Shelf,
 };
@@ -202,6 +204,7 @@ fn launch(
         ended,
     });
     let stores = watch_store(config, &store, &stop);
+    renew(config, &handle, (identity, member, wall(&clock)), &stop);
     let prune = prune::run(Arc::clone(&store), Arc::clone(&clock), pruned_after);
     tokio::spawn(stop.clone().run_until_cancelled_owned(prune));
     let core = Loop {
@@ -224,6 +227,19 @@ fn launch(
     };
     tokio::spawn(core.run(Sources { wishes, net, found, commits, stores }, first));
     Ok(handle)
+}
+
+/// Starts what renews a member's certificate.
+fn renew(
+    config: &Config,
+    handle: &Handle,
+    (identity, member, clock): (Arc<Identity>, Option<Member>, WallClock),
+    stop: &CancellationToken,
+) {
+    let Some(member) = member else { return };
+    let renewing =
+        Renewing { handle: handle.clone(), identity, member, data_dir: config.data_dir.clone(), clock };
+    tokio::spawn(stop.clone().run_until_cancelled_owned(renewing.run()));
 }
 
 /// Starts what looks after disk and store while the node runs.
@@ -275,7 +291,8 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let desk = match &member {
         Some(member) => {
             let wall = wall(&clock);
-            Invitations::open(path, member.clone(), &config.policy, wall)?.map(Arc::new)
+            Invitations::open(path, member.clone(), (&config.policy, config.certificate_lifetime), wall)?
+                .map(Arc::new)
         }
         None => None,
     };
@@ -522,6 +539,7 @@ mod tests {
             disk_free_min: 0,
             write_without_peers: false,
             rebuild_from_peers: false,
+            certificate_lifetime: membership::LIFETIME,
             peers_max: 64,
         }
     }

@@ -137,3 +137,26 @@ fn whoever_has_no_certificate_stays_outside_and_both_say_why() {
     let taken = on(&founded(&["--no-passphrase"]), &["start", "--federation", "workshop", "--no-mdns"]);
     assert_fails(&taken, 1, &["closed federation `lab`, not to `workshop`", "hint: "]);
 }
+
+#[test]
+fn certificates_are_renewed_in_time_without_a_lost_link_and_the_new_ones_are_shown() {
+    let dir = founded(&["--no-passphrase"]);
+    let legion =
+        Node::start_in(dir, &["--name", "legion", "--interface", "lo", "--certificate-lifetime", "6s"]);
+    let newcomer = tempfile::tempdir().unwrap();
+    let joined = json(&on(&newcomer, &["join", &ticket(&legion, &[]), "--json"]));
+    let thor = Node::start_in(newcomer, &["--name", "thor", "--interface", "lo"]);
+    thor.wait_for(&["peers"], |peers| is_linked_to(peers, "legion"));
+    let own = |members: &[Value]| members[0]["certificate_expires_ms"].as_u64().unwrap();
+    let first = joined["certificate_expires_ms"].as_u64().unwrap();
+    // Twice, so that the second one was asked for with the first.
+    let members = thor.wait_for(&["members"], |members| own(members) >= first + 8_000);
+    let counters = &json(&thor.ask(&["status", "--json"]))["counters"];
+    assert_eq!((&counters["peers_verified"], &counters["peers_lost"]), (&1.into(), &Value::Null), "{counters}");
+    // What was written down is what is shown: a node that starts anew is let in, though its first certificate has long expired.
+    thor.signal("TERM");
+    let (_, _, _, dir) = thor.ended();
+    let thor = Node::start_in(dir, &["--name", "thor", "--interface", "lo"]);
+    thor.wait_for(&["peers"], |peers| is_linked_to(peers, "legion"));
+    assert!(own(&thor.lines(&["members"])) >= own(&members));
+}

@@ -19,7 +19,7 @@ use crate::{
         types::{Level, MicroAtp, Seq},
     },
     log::{FederationName, Hardware, Hash, Mode, NodeId, NodeName, SessionName, books::Recorded},
-    node::{self, Config, Handle, Listen, PeerOption},
+    node::{self, Config, Handle, Listen, PeerOption, membership::LIFETIME},
     protocol::{
         event::Event,
         input::{Answer, Submission},
@@ -159,6 +159,7 @@ impl Lab {
             name: NodeName::from_host(name),
             hardware: *hardware,
             level: Level::try_from(*level)?,
+            certificate_lifetime: LIFETIME,
             federation: Some(self.federation.clone()),
             policy: self.policy.clone(),
             listen: Listen::Loopback,
