@@ -17,8 +17,11 @@ use crate::{
     log::{Architecture, FederationId, FederationName, Hardware, NodeId, NodeName},
     monitor::{Alert, Monitor},
     net::{
-        Endpoint, LinkStats, certificates::NodeCertificate, discovery::machine_addresses,
-        membership::validity, tls::CertificateFault,
+        Endpoint, LinkStats,
+        certificates::NodeCertificate,
+        discovery::{Counts, machine_addresses},
+        membership::validity,
+        tls::CertificateFault,
     },
     protocol::{
         event::Event,
@@ -75,6 +78,7 @@ pub(super) struct Shared {
     pub(super) commits: watch::Receiver<u64>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) endpoint: Arc<Endpoint>,
+    pub(super) discovered: watch::Receiver<Counts>,
     pub(super) store: Arc<dyn Store>,
     pub(super) desk: Option<Arc<Invitations>>,
     pub(super) stop: CancellationToken,
@@ -196,6 +200,9 @@ impl Handle {
         let segments = self.shared.endpoint.segment_counts();
         counters.insert("segments_verified".to_owned(), segments.verified);
         counters.insert("segments_known".to_owned(), segments.known);
+        let discovered = *self.shared.discovered.borrow();
+        counters.insert("mdns_recycled".to_owned(), discovered.recycled);
+        counters.insert("mdns_dropped".to_owned(), discovered.dropped);
         counters
     }
 

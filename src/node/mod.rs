@@ -198,6 +198,7 @@ fn launch(
         commits: commits_seen,
         monitor: Arc::clone(&monitor),
         endpoint: Arc::clone(&endpoint),
+        discovered: discovery.counted(),
         store: Arc::clone(&store),
         desk,
         stop: stop.clone(),

@@ -11,6 +11,7 @@
 
 mod absence;
 mod disasters;
+mod floods;
 mod foreign;
 mod forks;
 mod lab;

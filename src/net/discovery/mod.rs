@@ -163,6 +163,12 @@ impl Discovery {
         *self.counts.borrow()
     }
 
+    /// What was counted, to be looked at whenever somebody asks; after the end, the last numbers.
+    #[must_use]
+    pub fn counted(&self) -> cell::Receiver<Counts> {
+        self.counts.clone()
+    }
+
     /// Says goodbye on every LAN and stops; takes at most a second.
     ///
     /// # Cancel safety
