@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{join::JoinDesk, membership::Membership};
+use super::{budget::DoorBounds, join::JoinDesk, membership::Membership};
 use crate::log::{Identity, Rules};
 
 /// The first port that is tried where none is named.
@@ -21,7 +21,7 @@ pub struct NetConfig {
     pub listen: ListenOn,
     /// The UDP port; `None`: the first free one of 8888 to 8987; 0: any free one. A named one is never changed silently.
     pub port: Option<u16>,
-    /// Most connections at a time, handshakes among them; the next ones are turned away before any cryptography. Above
+    /// Most connections at a time; the next ones are turned away before any cryptography. Handshakes that are under way come on top, 128 at most. Above
     /// the number of peers that the node takes, so that a surplus peer gets a refusal that it can show. Default 96.
     pub connections_max: usize,
     /// Who may connect. Default: any node.
@@ -30,6 +30,8 @@ pub struct NetConfig {
     pub desk: Option<Arc<dyn JoinDesk>>,
     /// How patient it is.
     pub timing: Timing,
+    /// What strangers may make it do.
+    pub door: DoorBounds,
 }
 
 impl NetConfig {
@@ -45,6 +47,7 @@ impl NetConfig {
             membership: Membership::Open,
             desk: None,
             timing: Timing::default(),
+            door: DoorBounds::default(),
         }
     }
 }

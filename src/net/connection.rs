@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     event::NetEvent,
     hearing,
+    incoming::Turn,
     links::{Link, Manner, Mouth, Parting, Shared},
     reader::{Frames, Stopped},
     streams::{BIDI_STREAMS_MAX, UNI_STREAMS_MAX, WINDOW_BYTES, row},
@@ -31,12 +32,19 @@ use crate::{
 };
 
 /// Which side of a connection we are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Side {
     /// We dialled, on that attempt.
     Dialler(Attempt),
-    /// The other side dialled.
-    Acceptor,
+    /// The other side dialled, and has that place until it is admitted.
+    Acceptor(Turn),
+}
+
+/// Who opens the control stream: the dialler.
+#[derive(Clone, Copy, Debug)]
+enum Opener {
+    We,
+    They,
 }
 
 /// Attends to a connection whose handshake is done, until its end.
@@ -47,9 +55,9 @@ pub(super) async fn run(shared: Arc<Shared>, quic: Connection, node: NodeId, sid
         return;
     };
     let (link, mouth) = shared.links.add(quic, node);
-    let attempt = match side {
-        Side::Dialler(attempt) => Some(attempt),
-        Side::Acceptor => None,
+    let attempt = match &side {
+        Side::Dialler(attempt) => Some(*attempt),
+        Side::Acceptor(_) => None,
     };
     let connected = NetEvent::Connected { link: link.id, node, attempt, address: link.address(), exporter };
     if shared.tell(connected).await {
@@ -75,10 +83,26 @@ pub(super) async fn run(shared: Arc<Shared>, quic: Connection, node: NodeId, sid
 
 fn start(shared: &Arc<Shared>, link: &Arc<Link>, mouth: Mouth, side: Side, tasks: &mut JoinSet<()>) {
     let Mouth { control: control_mouth, balance, thought, full } = mouth;
-    tasks.spawn(control(Arc::clone(shared), Arc::clone(link), side, control_mouth));
+    let opener = match side {
+        Side::Dialler(_) => Opener::We,
+        Side::Acceptor(turn) => {
+            tasks.spawn(hold(Arc::clone(link), turn));
+            Opener::They
+        }
+    };
+    tasks.spawn(control(Arc::clone(shared), Arc::clone(link), opener, control_mouth));
     tasks.spawn(write(Arc::clone(link), StreamKind::BalanceSync, balance, shared.timing.farewell));
     tasks.spawn(write(Arc::clone(link), StreamKind::Thought, thought, shared.timing.farewell));
     tasks.spawn(tell_full(Arc::clone(shared), Arc::clone(link), full));
+}
+
+/// Keeps its place at the door until the link is admitted or gone.
+async fn hold(link: Arc<Link>, turn: Turn) {
+    tokio::select! {
+        _ = link.admitted.wait() => {}
+        _ = link.quic.closed() => {}
+    }
+    drop(turn);
 }
 
 /// Waits for what can happen to the connection as a whole. Nothing in here waits for the owner's inbox.
@@ -155,11 +179,11 @@ pub(super) fn close_code(refusal: &Refusal) -> VarInt {
 }
 
 /// Opens or awaits the control stream, then writes and reads it.
-async fn control(shared: Arc<Shared>, link: Arc<Link>, side: Side, mut mouth: Waiting) {
+async fn control(shared: Arc<Shared>, link: Arc<Link>, opener: Opener, mut mouth: Waiting) {
     let opened = async {
-        match side {
-            Side::Dialler(_) => open_control(&shared, &link).await,
-            Side::Acceptor => accept_control(&shared, &link).await,
+        match opener {
+            Opener::We => open_control(&shared, &link).await,
+            Opener::They => accept_control(&shared, &link).await,
         }
     };
     let opened = tokio::select! {

@@ -21,7 +21,7 @@ use super::{
     dial::Dialler,
     held::{Held, SegmentCounts},
     inbox::InboxSender,
-    incoming::Door,
+    incoming::{Door, DoorCounts, Porter},
     links::{Link, Links, Manner, Shared, canonical},
     reset,
     sending::{self, CatchUpSender, LinkStats, ProbeError, SendFault},
@@ -58,6 +58,7 @@ pub struct Endpoint {
     endpoints: Arc<[quinn::Endpoint]>,
     dialler: Dialler,
     own: NodeId,
+    porter: Arc<Porter>,
     tasks: TaskTracker,
 }
 
@@ -91,7 +92,7 @@ impl Endpoint {
     /// # Errors
     /// See [`NetError`].
     pub fn open(config: NetConfig, events: InboxSender) -> Result<Self, NetError> {
-        let NetConfig { identity, rules, listen, port, connections_max, membership, desk, timing } = config;
+        let NetConfig { identity, rules, listen, port, connections_max, membership, desk, timing, door } = config;
         let credentials = Credentials::new(&identity, &membership)?;
         let seed = identity.seed().map_err(|_| NetError::Key)?;
         let server = server_config(&credentials, timing)?;
@@ -117,6 +118,7 @@ impl Endpoint {
             stop: CancellationToken::new(),
         });
         let tasks = TaskTracker::new();
+        let porter = Arc::new(Porter::new(door));
         for endpoint in endpoints.iter() {
             let door = Door {
                 shared: Arc::clone(&shared),
@@ -124,6 +126,7 @@ impl Endpoint {
                 endpoint: endpoint.clone(),
                 config: server.clone(),
                 connections_max,
+                porter: Arc::clone(&porter),
             };
             tasks.spawn(door.attend());
         }
@@ -133,7 +136,7 @@ impl Endpoint {
             // Nobody opens a stream of both ways towards a dialler before it is admitted.
             transport: Arc::new(transport(timing, 0)?),
         };
-        Ok(Self { shared, endpoints, dialler, own: identity.node_id(), tasks })
+        Ok(Self { shared, endpoints, dialler, own: identity.node_id(), porter, tasks })
     }
 
     /// Where it listens: `[::]:8888` for every address of both families. The port is the same everywhere.
@@ -242,7 +245,13 @@ impl Endpoint {
     /// How many connections are open, whether or not they are admitted.
     #[must_use]
     pub fn link_count(&self) -> usize {
-        self.shared.links.all().len()
+        self.shared.links.count()
+    }
+
+    /// What became of those that came to the door, by reason.
+    #[must_use]
+    pub fn door_counts(&self) -> DoorCounts {
+        self.porter.counts()
     }
 
     /// A catch-up stream to that link, which is opened at its first segment; `None` where the link is gone.

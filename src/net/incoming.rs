@@ -1,7 +1,15 @@
 //! Incoming: connections that others open. Turned away as cheaply as possible, in this order: too many connections, an
-//! address that may be forged while many shake hands, too many handshakes; only then comes cryptography.
+//! address that may be forged while many shake hands, an address or all that come too often, too many that are not admitted yet; only
+//! then comes cryptography.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use quinn::{Incoming, VarInt};
 use tokio::{
@@ -11,6 +19,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
+    budget::{Budgets, DoorBounds, Home, Spent},
     connection::{Side, run, sentence},
     event::NetEvent,
     join::{self, Asker},
@@ -19,10 +28,10 @@ use super::{
 };
 use crate::protocol::refusal::RefusalCode;
 
-/// Most handshakes of others at a time. One costs about a millisecond of a core.
-const HANDSHAKES_MAX: usize = 128;
+/// Most connections of others at a time that are not admitted yet, their handshakes among them. One costs about 64 KiB.
+pub(super) const STRANGERS_MAX: usize = 128;
 /// From so many on, an address must prove that it is not forged (QUIC's Retry), at the price of one round trip.
-const HANDSHAKES_UNPROVED_MAX: usize = 32;
+const STRANGERS_UNPROVED_MAX: usize = 32;
 
 /// Takes others' connections on one socket.
 pub(super) struct Door {
@@ -31,12 +40,92 @@ pub(super) struct Door {
     pub(super) endpoint: quinn::Endpoint,
     pub(super) config: quinn::ServerConfig,
     pub(super) connections_max: usize,
+    pub(super) porter: Arc<Porter>,
+}
+
+/// How many came to the doors of an endpoint since it was opened, and what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DoorCounts {
+    /// Whose handshake was begun.
+    pub taken: u64,
+    /// That were asked to prove their address.
+    pub asked: u64,
+    /// Refused because there are connections enough.
+    pub full: u64,
+    /// Ignored because too many are not admitted yet.
+    pub crowded: u64,
+    /// Ignored because too many of their address are not admitted yet, or come in a second.
+    pub address: u64,
+    /// Ignored because too many come in a second.
+    pub rate: u64,
+}
+
+/// What the doors of one endpoint share: places and budgets, and what was counted.
+#[derive(Debug)]
+pub(super) struct Porter {
+    places: Arc<Semaphore>,
+    budgets: Mutex<Budgets>,
+    opened: Instant,
+    taken: AtomicU64,
+    asked: AtomicU64,
+    full: AtomicU64,
+    crowded: AtomicU64,
+    address: AtomicU64,
+    rate: AtomicU64,
+}
+
+impl Porter {
+    pub(super) fn new(bounds: DoorBounds) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            budgets: Mutex::new(Budgets::new(bounds)),
+            opened: Instant::now(),
+            taken: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            full: AtomicU64::new(0),
+            crowded: AtomicU64::new(0),
+            address: AtomicU64::new(0),
+            rate: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn counts(&self) -> DoorCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DoorCounts {
+            taken: read(&self.taken),
+            asked: read(&self.asked),
+            full: read(&self.full),
+            crowded: read(&self.crowded),
+            address: read(&self.address),
+            rate: read(&self.rate),
+        }
+    }
+
+    fn budgets(&self) -> MutexGuard<'_, Budgets> {
+        // Nothing that is done under this lock can leave them half changed.
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place at the door: held until its connection is admitted or gone.
+#[derive(Debug)]
+pub(super) struct Turn {
+    porter: Arc<Porter>,
+    home: Option<Home>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(home) = self.home {
+            self.porter.budgets().done(home);
+        }
+    }
 }
 
 impl Door {
     /// Takes them until the endpoint closes.
     pub(super) async fn attend(self) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         loop {
             let incoming = tokio::select! {
                 biased;
@@ -44,35 +133,54 @@ impl Door {
                 incoming = self.endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { return };
-            self.take(incoming, &handshakes);
+            self.take(incoming);
         }
     }
 
-    fn take(&self, incoming: Incoming, handshakes: &Arc<Semaphore>) {
-        tracing::debug!(address = %canonical(incoming.remote_address()), "somebody shakes hands");
-        if self.endpoint.open_connections() >= self.connections_max {
+    fn take(&self, incoming: Incoming) {
+        let porter = &self.porter;
+        let address = canonical(incoming.remote_address());
+        tracing::debug!(%address, "somebody shakes hands");
+        if self.shared.links.count() >= self.connections_max {
+            count(&porter.full);
             return incoming.refuse();
         }
-        let under_way = HANDSHAKES_MAX - handshakes.available_permits();
-        if under_way >= HANDSHAKES_UNPROVED_MAX && incoming.may_retry() {
+        let now = porter.opened.elapsed();
+        let proved = !incoming.may_retry();
+        let under_way = STRANGERS_MAX - porter.places.available_permits();
+        if !proved && (under_way >= STRANGERS_UNPROVED_MAX || !porter.budgets().take_unproved(now)) {
+            count(&porter.asked);
             // It fails only for an address that is proved.
             return drop(incoming.retry());
         }
-        let Ok(turn) = Arc::clone(handshakes).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&porter.places).try_acquire_owned() else {
+            count(&porter.crowded);
             // No answer: an honest node comes again within a second by itself.
             return incoming.ignore();
         };
+        let home = if proved { porter.budgets().take(now, address.ip()) } else { Ok(None) };
+        let home = match home {
+            Ok(home) => home,
+            Err(spent) => {
+                count(match spent {
+                    Spent::AddressAtOnce | Spent::Address => &porter.address,
+                    Spent::All => &porter.rate,
+                });
+                return incoming.ignore();
+            }
+        };
+        count(&porter.taken);
+        let turn = Turn { porter: Arc::clone(porter), home, _place: place };
         self.tasks.spawn(shake(Arc::clone(&self.shared), incoming, self.config.clone(), turn));
     }
 }
 
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Shakes hands, then attends to the connection.
-async fn shake(
-    shared: Arc<Shared>,
-    incoming: Incoming,
-    config: quinn::ServerConfig,
-    turn: OwnedSemaphorePermit,
-) {
+async fn shake(shared: Arc<Shared>, incoming: Incoming, config: quinn::ServerConfig, turn: Turn) {
     let address = canonical(incoming.remote_address());
     let handshake = handshake(&shared, incoming, config);
     let shaken = tokio::select! {
@@ -87,10 +195,7 @@ async fn shake(
                 return join::serve(Arc::clone(desk), connection, node, asker).await;
             }
             (Ok(node), _) => match found {
-                None => {
-                    drop(turn);
-                    return run(shared, connection, node, Side::Acceptor).await;
-                }
+                None => return run(shared, connection, node, Side::Acceptor(turn)).await,
                 // A guest that does not ask to join.
                 Some(fault) => {
                     let code = VarInt::from_u32(u32::from(RefusalCode::NotAMember.number()));
@@ -104,6 +209,7 @@ async fn shake(
         Ok(Err(why)) => why,
         Err(_) => "no handshake in time".to_owned(),
     };
+    drop(turn);
     failed(&shared, address, why).await;
 }
 

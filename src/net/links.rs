@@ -89,6 +89,10 @@ impl Links {
         self.lock().get(&id).cloned()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<Link>> {
         self.lock().values().cloned().collect()
     }

@@ -9,6 +9,7 @@
 //! but whether it is welcome is decided above this room.
 
 mod apart;
+mod budget;
 pub mod certificates;
 mod config;
 mod connection;
@@ -32,10 +33,12 @@ pub mod tls;
 mod writer;
 
 pub use apart::{Apart, Ending};
+pub use budget::DoorBounds;
 pub use config::{ListenOn, NetConfig, Timing};
 pub use endpoint::{Endpoint, NetError};
 pub use event::NetEvent;
 pub use held::SegmentCounts;
 pub use inbox::{Inbox, InboxBounds, InboxSender, Lane, inbox};
+pub use incoming::DoorCounts;
 pub use sending::{CatchUpSender, LinkStats, PROBE_BYTES_MAX, ProbeError, SendFault};
 pub use socket::SocketError;

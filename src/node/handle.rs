@@ -201,6 +201,13 @@ impl Handle {
         counters.insert("segments_verified".to_owned(), segments.verified);
         counters.insert("segments_known".to_owned(), segments.known);
         let discovered = *self.shared.discovered.borrow();
+        let door = self.shared.endpoint.door_counts();
+        counters.insert("incoming_taken".to_owned(), door.taken);
+        counters.insert("incoming_asked".to_owned(), door.asked);
+        counters.insert("incoming_refused_full".to_owned(), door.full);
+        counters.insert("incoming_ignored_crowded".to_owned(), door.crowded);
+        counters.insert("incoming_ignored_address".to_owned(), door.address);
+        counters.insert("incoming_ignored_rate".to_owned(), door.rate);
         counters.insert("mdns_recycled".to_owned(), discovered.recycled);
         counters.insert("mdns_dropped".to_owned(), discovered.dropped);
         counters

@@ -95,7 +95,8 @@ const FOUND_MAX: usize = 256;
 /// Events that a slow listener may fall behind before it misses some.
 const EVENTS_MAX: usize = 16_384;
 /// Connections beside those of peers: the ones that are being admitted, so that a surplus peer gets a refusal that it can show.
-const HANDSHAKES_MAX: usize = 32;
+/// So many there can be at a time, so that strangers never take a peer's place.
+const HANDSHAKES_MAX: usize = 128;
 /// Addresses that a node record may name.
 const RECORD_ADDRESSES_MAX: usize = 8;
 

@@ -11,6 +11,7 @@
 
 mod closed;
 mod common;
+mod door;
 mod endings;
 mod flow;
 mod impersonation;
