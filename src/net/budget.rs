@@ -7,7 +7,11 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
-    time::Duration,
+};
+
+use crate::{
+    ledger::types::Millis,
+    protocol::bucket::{Allowance, Bucket},
 };
 
 /// What others may make an endpoint do before it has admitted them.
@@ -42,8 +46,12 @@ impl Default for DoorBounds {
 
 /// Most addresses that are remembered, about 100 bytes each; the one that has used least goes first.
 pub(super) const ADDRESSES_MAX: usize = 1_024;
-/// A budget that was not used for so long is full, whatever is taken in a burst.
+/// So many seconds' worth may come at once.
 const BURST_SECONDS: u32 = 2;
+
+const fn allowance(per_second: u32) -> Allowance {
+    Allowance { burst: per_second.saturating_mul(BURST_SECONDS), per_minute: per_second.saturating_mul(60) }
+}
 
 /// Why there is no handshake now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +77,7 @@ impl Home {
     }
 }
 
-/// What is left of all budgets. Times are since any fixed moment.
+/// What is left of all budgets. Times are monotonic.
 #[derive(Debug)]
 pub(super) struct Budgets {
     bounds: DoorBounds,
@@ -86,7 +94,7 @@ struct Account {
 
 impl Budgets {
     pub(super) fn new(bounds: DoorBounds) -> Self {
-        let bucket = |per_second| Bucket::full(per_second, Duration::ZERO);
+        let bucket = |per_second| Bucket::full(allowance(per_second), Millis::ZERO);
         Self {
             bounds,
             all: bucket(bounds.all_per_second),
@@ -96,19 +104,19 @@ impl Budgets {
     }
 
     /// Whether one more may shake hands without proof of its address.
-    pub(super) fn take_unproved(&mut self, now: Duration) -> bool {
+    pub(super) fn take_unproved(&mut self, now: Millis) -> bool {
         self.unproved.take(now)
     }
 
     /// Whether a proved address may shake hands; with `Ok`, [`Self::done`] is owed for the home that it gives.
-    pub(super) fn take(&mut self, now: Duration, address: IpAddr) -> Result<Option<Home>, Spent> {
+    pub(super) fn take(&mut self, now: Millis, address: IpAddr) -> Result<Option<Home>, Spent> {
         if address.to_canonical().is_loopback() && !self.bounds.loopback_too {
             return if self.all.take(now) { Ok(None) } else { Err(Spent::All) };
         }
         let home = Home::of(address);
         self.make_room(now, home);
         let account = self.homes.entry(home).or_insert_with(|| Account {
-            bucket: Bucket::full(self.bounds.address_per_second, now),
+            bucket: Bucket::full(allowance(self.bounds.address_per_second), now),
             at_once: 0,
         });
         if account.at_once >= self.bounds.address_at_once {
@@ -132,53 +140,15 @@ impl Budgets {
     }
 
     /// Those that have somebody at the door stay: there are fewer of them than the table has places.
-    fn make_room(&mut self, now: Duration, home: Home) {
+    fn make_room(&mut self, now: Millis, home: Home) {
         if self.homes.len() < ADDRESSES_MAX || self.homes.contains_key(&home) {
             return;
         }
         let idle = self.homes.iter().filter(|(_, account)| account.at_once == 0);
-        let fullest = idle.max_by_key(|(_, account)| account.bucket.level(now)).map(|(home, _)| *home);
+        let fullest = idle.max_by_key(|(_, account)| account.bucket.units(now)).map(|(home, _)| *home);
         if let Some(fullest) = fullest {
             self.homes.remove(&fullest);
         }
-    }
-}
-
-/// A token bucket, in thousandths of a token so that no time is lost to rounding.
-#[derive(Debug)]
-struct Bucket {
-    per_second: u32,
-    milli: u64,
-    filled: Duration,
-}
-
-impl Bucket {
-    fn full(per_second: u32, now: Duration) -> Self {
-        Self { per_second, milli: Self::most(per_second), filled: now }
-    }
-
-    fn most(per_second: u32) -> u64 {
-        u64::from(per_second) * u64::from(BURST_SECONDS) * 1_000
-    }
-
-    /// What is in it then.
-    fn level(&self, now: Duration) -> u64 {
-        // Each token a second is a thousandth of one each millisecond.
-        let filled =
-            self.milli.saturating_add(self.passed_ms(now).saturating_mul(u64::from(self.per_second)));
-        filled.min(Self::most(self.per_second))
-    }
-
-    fn take(&mut self, now: Duration) -> bool {
-        let level = self.level(now);
-        let Some(left) = level.checked_sub(1_000) else { return false };
-        self.milli = left;
-        self.filled = self.filled.saturating_add(Duration::from_millis(self.passed_ms(now)));
-        true
-    }
-
-    fn passed_ms(&self, now: Duration) -> u64 {
-        u64::try_from(now.saturating_sub(self.filled).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -186,7 +156,7 @@ impl Bucket {
 mod tests {
     use super::*;
 
-    const NOW: Duration = Duration::from_secs(100);
+    const NOW: Millis = Millis(100_000);
     const BOUNDS: DoorBounds = DoorBounds {
         all_per_second: 8,
         address_per_second: 2,
@@ -199,7 +169,7 @@ mod tests {
         IpAddr::from([10, 0, 0, last])
     }
 
-    fn taken(budgets: &mut Budgets, now: Duration, address: IpAddr) -> usize {
+    fn taken(budgets: &mut Budgets, now: Millis, address: IpAddr) -> usize {
         (0..100).take_while(|_| budgets.take(now, address).is_ok()).count()
     }
 
@@ -208,13 +178,9 @@ mod tests {
         let mut budgets = Budgets::new(BOUNDS);
         assert_eq!(taken(&mut budgets, NOW, v4(1)), 4);
         assert_eq!(budgets.take(NOW, v4(1)), Err(Spent::Address));
-        assert_eq!(taken(&mut budgets, NOW + Duration::from_millis(499), v4(1)), 0);
-        assert_eq!(taken(&mut budgets, NOW + Duration::from_millis(500), v4(1)), 1);
-        assert_eq!(
-            taken(&mut budgets, NOW + Duration::from_secs(60), v4(1)),
-            4,
-            "what is unused is not saved up"
-        );
+        assert_eq!(taken(&mut budgets, NOW.plus(Millis(499)), v4(1)), 0);
+        assert_eq!(taken(&mut budgets, NOW.plus(Millis(500)), v4(1)), 1);
+        assert_eq!(taken(&mut budgets, NOW.plus(Millis(60_000)), v4(1)), 4, "what is unused is not saved up");
     }
 
     #[test]

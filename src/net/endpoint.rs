@@ -181,6 +181,9 @@ impl Endpoint {
         let Some(link) = self.shared.links.find(link) else {
             return;
         };
+        if let BalanceFrame::Want { author, .. } | BalanceFrame::Mend { author, .. } = frame {
+            link.ask(*author);
+        }
         match wire::encode_balance(frame) {
             Ok(bytes) => link.push_or_tell(StreamKind::BalanceSync, &link.balance, bytes),
             Err(fault) => unsendable(&link, StreamKind::BalanceSync, &fault),

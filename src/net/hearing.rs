@@ -16,6 +16,7 @@ use super::{
     streams::row,
 };
 use crate::{
+    ledger::types::Seq,
     log::{NodeId, Proof, fault::PROOF_BYTES_MAX, segment::Unfit},
     protocol::{
         frame::{ControlFrame, StreamKind},
@@ -182,17 +183,35 @@ async fn live(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<(), E
     Ok(())
 }
 
-/// Segments that were asked for, all verified: what is known of them may still mend something. `author` is left as the last whose
-/// segment came.
+/// Segments that were asked for, all verified: what is known of them may still mend something. What is known and was not asked for, or
+/// comes again on the same stream, is not looked at, so that nobody can have old segments verified over and over. `author` is left as
+/// the last whose segment came.
 async fn catch_up(
     shared: &Shared,
     link: &Link,
     frames: &mut Frames,
     author: &mut Option<NodeId>,
 ) -> Result<(), End> {
+    let mut asked: Option<(NodeId, Option<Seq>)> = None;
     while let Some(bytes) = frames.next().await? {
-        *author = wire::peek_segment(&bytes).map(|(author, _)| author).or(*author);
-        let event = segment(shared, link, bytes).await?;
+        let seen = wire::peek_segment(&bytes);
+        *author = seen.map(|(author, _)| author).or(*author);
+        if asked.is_none()
+            && let Some((author, _)) = seen
+            && link.claim_asked(author)
+        {
+            asked = Some((author, None));
+        }
+        let event = match (seen, &mut asked) {
+            (Some((of, last)), Some((author, before))) if of == *author && *before < Some(last) => {
+                *before = Some(last);
+                segment(shared, link, bytes).await?
+            }
+            (Some((author, last)), _) if shared.held.knows(author, last) => {
+                NetEvent::Known { link: link.id, author, last }
+            }
+            (Some(_) | None, _) => segment(shared, link, bytes).await?,
+        };
         if !shared.tell_caught_up(link, event).await {
             return Err(End::Inbox);
         }

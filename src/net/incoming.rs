@@ -26,7 +26,7 @@ use super::{
     links::{Shared, canonical},
     tls::{self, CertificateFault, Guests},
 };
-use crate::protocol::refusal::RefusalCode;
+use crate::{ledger::types::Millis, protocol::refusal::RefusalCode};
 
 /// Most connections of others at a time that are not admitted yet, their handshakes among them. One costs about 64 KiB.
 pub(super) const STRANGERS_MAX: usize = 128;
@@ -145,7 +145,7 @@ impl Door {
             count(&porter.full);
             return incoming.refuse();
         }
-        let now = porter.opened.elapsed();
+        let now = Millis(u64::try_from(porter.opened.elapsed().as_millis()).unwrap_or(u64::MAX));
         let proved = !incoming.may_retry();
         let under_way = STRANGERS_MAX - porter.places.available_permits();
         if !proved && (under_way >= STRANGERS_UNPROVED_MAX || !porter.budgets().take_unproved(now)) {

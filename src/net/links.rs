@@ -117,6 +117,8 @@ pub(super) struct Link {
     pub(super) catch_up_out: Arc<Semaphore>,
     /// How many catch-up streams of the other side we still read at a time.
     pub(super) catch_up_in: Semaphore,
+    /// How many catch-up streams of each author we have asked for and not seen yet. No more authors than the owner asks for.
+    asked: Mutex<BTreeMap<NodeId, u32>>,
     /// Proofs that are read at a time: each is put together in memory before it is looked at.
     pub(super) proof_in: Semaphore,
     /// What of its catch-up the owner has not taken out yet: its end is told behind that.
@@ -184,6 +186,7 @@ impl Link {
             thought,
             catch_up_out: Arc::new(Semaphore::new(catch_ups)),
             catch_up_in: Semaphore::new(catch_ups),
+            asked: Mutex::default(),
             proof_in: Semaphore::new(1),
             unread: TaskTracker::new(),
             admitted: SetOnce::new(),
@@ -229,6 +232,24 @@ impl Link {
             Ok(()) | Err(NotQueued::Gone) => {}
             Err(NotQueued::Full) => drop(self.full.try_send(kind)),
         }
+    }
+
+    /// That author's entries are asked for: one catch-up stream may bring them.
+    pub(super) fn ask(&self, author: NodeId) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = asked.entry(author).or_default();
+        *streams = streams.saturating_add(1);
+    }
+
+    /// A catch-up stream brings that author's entries; says whether it was asked for.
+    pub(super) fn claim_asked(&self, author: NodeId) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(streams) = asked.get_mut(&author) else { return false };
+        *streams = streams.saturating_sub(1);
+        if *streams == 0 {
+            asked.remove(&author);
+        }
+        true
     }
 
     /// Claims the peer's only thought stream; false where it was claimed before.

@@ -67,7 +67,7 @@ pub fn admit(
 ) -> Admission {
     let author = segment.author();
     let have = authors.seq(author);
-    if have.is_none() && author != own && authors.len() >= AUTHORS_MAX {
+    if have.is_none() && author != own && authors.is_full() {
         return Admission::Refused(SegmentRefusal::TooManyAuthors { max: AUTHORS_MAX });
     }
     let from = authors.missing_from(author);

@@ -42,6 +42,12 @@ impl Author {
 }
 
 impl Authors {
+    /// Whether there are as many as a node takes.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.known.len() >= AUTHORS_MAX
+    }
+
     /// Those of the books. Who had a name first keeps it.
     #[must_use]
     pub fn load(books: Books) -> Self {

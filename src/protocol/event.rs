@@ -278,6 +278,9 @@ pub enum SegmentRefusal {
         /// Why.
         why: Inadmissible,
     },
+    /// Too many new authors came in too little time; the peer is asked for this one again later.
+    #[error("too many new authors at once: this one is asked for again later")]
+    TooManyNewAuthors,
     /// This node holds as many authors as it takes.
     #[error("this node holds {max} authors and takes no more")]
     TooManyAuthors {

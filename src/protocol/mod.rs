@@ -31,7 +31,9 @@
 
 pub mod address_book;
 pub mod admission;
+pub mod arrivals;
 pub mod authors;
+pub mod bucket;
 pub mod chance;
 pub mod dialling;
 pub mod event;
@@ -57,6 +59,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use self::{
     admission::{Admission, admit},
+    arrivals::Arrivals,
     authors::Authors,
     event::{Event, SegmentRefusal},
     faults::{Faults, Found, Reported},
@@ -93,6 +96,7 @@ const TIME_MARK_EVERY: Millis = Millis(60_000);
 pub struct Federation {
     setup: Setup,
     authors: Authors,
+    arrivals: Arrivals,
     own: Own,
     sync: Sync,
     mending: Mending,
@@ -134,6 +138,7 @@ impl Federation {
         Self {
             setup,
             authors,
+            arrivals: Arrivals::default(),
             own,
             sync: Sync::default(),
             mending,
@@ -432,9 +437,7 @@ impl Federation {
     }
 
     fn heard(&mut self, now: Now, link: LinkId, segment: Verified<Segment>, out: &mut Vec<Effect>) {
-        if self.neighbours.peers().node_of(link).is_none() {
-            return;
-        }
+        let Some(peer) = self.neighbours.peers().node_of(link) else { return };
         let (author, last) = (segment.author(), segment.last());
         let told = Told { mono: now.mono, link };
         if self.faults.heard(told, &segment, out) {
@@ -451,6 +454,11 @@ impl Federation {
             return self.sync.drop_author(now.mono, author, &self.authors, out);
         }
         let is_met = self.authors.get(author).is_some();
+        let is_arriving = !is_met && !is_own && segment.first() == Seq::GENESIS && !self.authors.is_full();
+        if is_arriving && !self.arrivals.take(now.mono, peer) {
+            self.sync.hold(now.mono, author, &self.authors, out);
+            return self.wrong(now, link, SegmentRefusal::TooManyNewAuthors, out);
+        }
         let followers = self.followers(link, author);
         let live = (!followers.is_empty()).then(|| Arc::new(segment.clone()));
         match admit(&self.setup.policy, now, segment, &mut self.authors, self.setup.id()) {
@@ -526,7 +534,8 @@ impl Federation {
             return;
         };
         // What is our own trouble is never counted against anyone.
-        let is_theirs = !matches!(why, SegmentRefusal::TooManyAuthors { .. });
+        let is_theirs =
+            !matches!(why, SegmentRefusal::TooManyAuthors { .. } | SegmentRefusal::TooManyNewAuthors);
         let about = why.to_string();
         out.push(Effect::Event(Event::SegmentRefused { from, why }));
         if is_theirs {

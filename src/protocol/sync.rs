@@ -368,8 +368,7 @@ impl Sync {
     pub fn knew(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
         let Told { mono, link } = told;
         if let Some(peer) = self.links.get_mut(&link) {
-            let holds = peer.holds.entry(author).or_insert(last);
-            *holds = last.max(*holds);
+            peer.said(author, last);
         }
         let Some(asked) = self.asked.get(&author) else {
             return;
@@ -394,16 +393,18 @@ impl Sync {
     /// Entries between ours and a live segment are missing: asks for them.
     pub fn gap(&mut self, told: Told, author: NodeId, last: Seq, authors: &Authors, out: &mut Vec<Effect>) {
         let link = told.link;
-        if let Some(peer) = self.links.get_mut(&link) {
-            let holds = peer.holds.entry(author).or_insert(last);
-            *holds = last.max(*holds);
+        if !self.links.get_mut(&link).is_some_and(|peer| peer.said(author, last)) {
+            return;
         }
         self.ask(told, author, authors, out);
     }
 
     /// An author's entries lie too far ahead of our clock: asks again later, and not before.
     pub fn hold(&mut self, mono: Millis, author: NodeId, authors: &Authors, out: &mut Vec<Effect>) {
-        self.held.insert(author, mono.plus(HELD));
+        // One that is not remembered is asked for again when a peer tells of it again.
+        if self.held.len() < AUTHORS_MAX || self.held.contains_key(&author) {
+            self.held.insert(author, mono.plus(HELD));
+        }
         self.unask(mono, author, authors, out);
     }
 
@@ -561,6 +562,17 @@ impl Sync {
 }
 
 impl Link {
+    /// The peer showed an entry: it holds the log so far. Keys cost nothing, so what is remembered of them is bounded; says whether
+    /// there was room for it.
+    fn said(&mut self, author: NodeId, last: Seq) -> bool {
+        if self.holds.len() >= AUTHORS_MAX && !self.holds.contains_key(&author) {
+            return false;
+        }
+        let holds = self.holds.entry(author).or_insert(last);
+        *holds = last.max(*holds);
+        true
+    }
+
     /// Whether a stream may be opened for so many entries.
     fn has_turn(&self, span: Span) -> bool {
         let is_short = others(span) < SEGMENT_ENTRIES_MAX as u64;

@@ -6,8 +6,10 @@ use std::sync::{
 };
 
 use cogmesh::{
+    ledger::types::Seq,
+    log::books::Span,
     net::{NetEvent, SegmentCounts},
-    protocol::frame::StreamKind,
+    protocol::frame::{BalanceFrame, StreamKind},
 };
 use tokio::time::timeout;
 
@@ -64,7 +66,7 @@ async fn a_backlog_that_nobody_reads_holds_up_no_live_segment() {
 #[tokio::test]
 async fn what_two_peers_send_is_verified_once() {
     let (mut one, mut two, mut three) = (node(1), node(2), node(3));
-    let (from_one, _) = admitted(&mut one, &mut three).await;
+    let (from_one, to_one) = admitted(&mut one, &mut three).await;
     let (from_two, _) = admitted(&mut two, &mut three).await;
     let (first, longer) = (segment(9, &["00000001"]), segment(9, &["00000001", "and more"]));
     one.endpoint.publish(&[from_one], &first);
@@ -85,10 +87,20 @@ async fn what_two_peers_send_is_verified_once() {
     two.endpoint.publish(&[from_two], &longer);
     assert_eq!(three.heard().await, longer, "what brings more is looked at whole");
     // What was asked for may mend what is held, so it is looked at though it is known.
+    let span = Span { first: Seq(0), last: first.last() };
+    three.endpoint.send_balance(to_one, &BalanceFrame::Mend { author: first.author(), span });
+    assert!(matches!(one.next().await, NetEvent::Balance { .. }));
     let mut sender = one.endpoint.catch_up(from_one).unwrap();
     sender.send(&first).await.unwrap();
     assert_eq!(three.heard().await, first);
     assert_eq!(three.endpoint.segment_counts(), SegmentCounts { verified: 3, known: 5 });
+    // But only once, and on one stream.
+    let mut unasked = one.endpoint.catch_up(from_one).unwrap();
+    for stream in [&mut sender, &mut unasked] {
+        stream.send(&first).await.unwrap();
+        assert!(matches!(three.next().await, NetEvent::Known { .. }));
+    }
+    assert_eq!(three.endpoint.segment_counts(), SegmentCounts { verified: 3, known: 7 });
 }
 
 #[tokio::test]
