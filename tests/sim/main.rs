@@ -10,6 +10,7 @@
 
 mod chaos;
 mod disk;
+mod floods;
 mod forks;
 mod losses;
 mod overlay;
