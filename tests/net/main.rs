@@ -9,6 +9,7 @@
     reason = "a test says what is wrong by panicking, and its helpers are no tests to clippy"
 )]
 
+mod attacks;
 mod closed;
 mod common;
 mod door;
@@ -18,4 +19,5 @@ mod impersonation;
 mod interfaces;
 mod links;
 mod raw;
+mod victim;
 mod violations;

@@ -54,6 +54,13 @@ impl Shows {
     }
 
     pub(crate) fn client(&self) -> quinn::Endpoint {
+        let mut endpoint = quinn::Endpoint::client(loopback()).unwrap();
+        endpoint.set_default_client_config(self.client_config());
+        endpoint
+    }
+
+    /// For one of many that share an endpoint, and with it a socket.
+    pub(crate) fn client_config(&self) -> quinn::ClientConfig {
         let provider = Arc::new(default_provider());
         let resolver = self.resolver(&provider);
         let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -66,10 +73,8 @@ impl Shows {
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = vec![self.alpn.clone()];
-        let mut endpoint = quinn::Endpoint::client(loopback()).unwrap();
         let crypto = Arc::new(QuicClientConfig::try_from(config).unwrap());
-        endpoint.set_default_client_config(quinn::ClientConfig::new(crypto));
-        endpoint
+        quinn::ClientConfig::new(crypto)
     }
 
     pub(crate) fn server(&self) -> quinn::Endpoint {
