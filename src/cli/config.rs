@@ -29,8 +29,8 @@ use crate::{
 
 /// The configuration file's name in the data directory.
 pub const CONFIG_FILE: &str = "cogmesh.toml";
-/// Links of a node that names no number: each may hold 3 MiB.
-const PEERS_MAX_DEFAULT: u16 = 64;
+/// Links of a node that names no number.
+const PEERS_MAX_DEFAULT: u16 = crate::node::PEERS_MAX_DEFAULT;
 /// Longest configuration file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 

@@ -43,7 +43,7 @@ use crate::{
 /// Packets of connections that are not accepted yet: how many, how many bytes each, and in all.
 const INCOMING_MAX: usize = 256;
 const INCOMING_BYTES_MAX: u64 = 64 << 10;
-const INCOMING_BYTES_TOTAL_MAX: u64 = 4 << 20;
+pub(super) const INCOMING_BYTES_TOTAL_MAX: u64 = 4 << 20;
 /// What a round trip is taken for before the first one is measured. quinn's 333 ms would make the first lost packet
 /// of a handshake cost a second; on a LAN a tenth is generous, and too short only means a packet sent twice.
 const FIRST_RTT: Duration = Duration::from_millis(100);

@@ -9,6 +9,7 @@
 //! but whether it is welcome is decided above this room.
 
 mod apart;
+pub mod bounds;
 mod budget;
 pub mod certificates;
 mod config;

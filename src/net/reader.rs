@@ -12,7 +12,7 @@ use crate::protocol::{
 };
 
 /// Most bytes that are taken from the stream at once.
-const CHUNK_BYTES_MAX: usize = 64 << 10;
+pub(super) const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 /// The frames of a stream.
 #[derive(Debug)]

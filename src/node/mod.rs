@@ -3,6 +3,7 @@
 //! [`start`] makes everything that a node needs, in the order in which it can fail, and hands the pieces to one task
 //! (`run.rs`) that owns the core. Whoever embeds a node talks to it through its [`Handle`].
 
+pub mod bounds;
 mod clock;
 pub mod config;
 mod disk;
@@ -92,6 +93,8 @@ pub const STORE_FILE: &str = "store.db";
 const WISHES_MAX: usize = 1_024;
 /// Hints that wait for the loop.
 const FOUND_MAX: usize = 256;
+/// Peers that a node takes where nobody says how many.
+pub const PEERS_MAX_DEFAULT: u16 = 64;
 /// Events that a slow listener may fall behind before it misses some.
 const EVENTS_MAX: usize = 16_384;
 /// Connections beside those of peers: the ones that are being admitted, so that a surplus peer gets a refusal that it can show.

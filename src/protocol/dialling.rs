@@ -34,7 +34,7 @@ const RETRY_MAX_OF_THE_AWAITED: Millis = Millis(1_000);
 /// So long after its link was lost a peer is awaited; later it was switched off, more likely.
 const AWAITED_MAX: Millis = Millis(600_000);
 /// Most places that are remembered; who is neither linked nor named by the user goes first.
-const PLACES_MAX: usize = 1_024;
+pub(crate) const PLACES_MAX: usize = 1_024;
 /// Most places with those that are known by a peer record alone, which never push out another.
 const PLACES_AND_RECORDS_MAX: usize = PLACES_MAX + RECORDS_MAX;
 /// Most addresses of one place; newer ones push out older ones.

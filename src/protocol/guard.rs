@@ -15,7 +15,7 @@ const REFUSAL_FIRST: Millis = Millis(60_000);
 /// The longest refusal.
 const REFUSAL_MAX: Millis = Millis(3_600_000);
 /// Most nodes that are remembered here, about 100 bytes each; the one that was refused longest ago goes first.
-const NODES_MAX: usize = 4_096;
+pub(crate) const NODES_MAX: usize = 4_096;
 
 /// Who sent what was wrong, and who is refused until when. Times are monotonic.
 #[derive(Debug, Default)]

@@ -28,7 +28,7 @@ use crate::{
 const WAITING_MAX: usize = 4_096;
 /// Bytes that may wait. Thoughts alone stay within it by their number (4,096 of the longest), but a catch-up brings
 /// segments of 256 KiB, and 4,096 of those would be a gigabyte where the disk is slow.
-const WAITING_BYTES_MAX: usize = 64 << 20;
+pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Records that one transaction takes, so that a commit stays a matter of milliseconds.
 const RECORDS_PER_COMMIT_MAX: usize = 4_096;
 /// Bytes that one transaction takes; the group that reaches it still goes along, because a group is never split.

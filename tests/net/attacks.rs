@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What an admitted peer that says nothing may cost.
-const IDLE_KIB_MAX: u64 = 80;
+const IDLE_KIB_MAX: u64 = 100;
 
 fn identity(number: usize) -> Arc<Identity> {
     let mut seed = [7; 32];

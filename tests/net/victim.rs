@@ -67,7 +67,10 @@ impl Process {
         let dir = tempfile::tempdir().unwrap();
         let rules = dir.path().join("policy.toml");
         fs::write(&rules, POLICY).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cogmesh"));
+        // A debug build's tasks are fatter and slower than what users run: `COGMESH_VICTIM=target/release/cogmesh` measures that.
+        let binary = std::env::var_os("COGMESH_VICTIM");
+        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_cogmesh").into());
+        let mut command = Command::new(binary);
         command.args(["start", "--no-mdns", "--interface", "lo", "--json", "--name", name]);
         command.arg("--policy").arg(rules).arg("--data-dir").arg(dir.path());
         command.args(options);

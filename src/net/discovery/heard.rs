@@ -10,7 +10,7 @@ use crate::{log::NodeId, protocol::input::Hint};
 
 /// Most records that wait for the core, and most that are remembered. More nodes than one node can link to (64), and
 /// few enough to be nothing: 256 records of at most 1 KiB.
-const RECORDS_MAX: usize = 256;
+pub(in crate::net) const RECORDS_MAX: usize = 256;
 /// Most hints that the core gets in a second. It shares its task with the real work, and invented nodes cost nothing.
 const HINTS_PER_SECOND_MAX: u32 = 128;
 /// The library resolves one record several times while its addresses arrive; what says nothing new is dropped this long.

@@ -46,6 +46,7 @@ use tokio_util::{
 };
 
 use self::trouble::Trouble;
+pub(super) use self::{heard::RECORDS_MAX, watch::LISTENERS_MAX};
 pub use self::{
     interfaces::{Interfaces, machine_addresses},
     remembered::{remembered, seeds},

@@ -28,7 +28,7 @@ use super::{
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most interfaces that are listened on: each costs a thread and its daemon's memory.
-const LISTENERS_MAX: usize = 16;
+pub(in crate::net) const LISTENERS_MAX: usize = 16;
 /// Orders that wait for one listener; it takes them at once.
 const ORDERS_MAX: usize = 64;
 
