@@ -92,7 +92,8 @@ impl Endpoint {
     /// # Errors
     /// See [`NetError`].
     pub fn open(config: NetConfig, events: InboxSender) -> Result<Self, NetError> {
-        let NetConfig { identity, rules, listen, port, connections_max, membership, desk, timing, door } = config;
+        let NetConfig { identity, rules, listen, port, connections_max, membership, desk, timing, door } =
+            config;
         let credentials = Credentials::new(&identity, &membership)?;
         let seed = identity.seed().map_err(|_| NetError::Key)?;
         let server = server_config(&credentials, timing)?;

@@ -208,10 +208,8 @@ fn launch(
         stop: stop.clone(),
         ended,
     });
-    let stores = watch_store(config, &store, &stop);
+    let stores = watch_store(config, &store, (Arc::clone(&clock), pruned_after), &stop);
     renew(config, &handle, (identity, member, wall(&clock)), &stop);
-    let prune = prune::run(Arc::clone(&store), Arc::clone(&clock), pruned_after);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(prune));
     let core = Loop {
         federation,
         clock,
@@ -248,7 +246,14 @@ fn renew(
 }
 
 /// Starts what looks after disk and store while the node runs.
-fn watch_store(config: &Config, store: &Arc<dyn Store>, stop: &CancellationToken) -> StoreNews {
+fn watch_store(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    (clock, pruned_after): (Arc<Clock>, watch::Receiver<u64>),
+    stop: &CancellationToken,
+) -> StoreNews {
+    let prune = prune::run(Arc::clone(store), clock, pruned_after);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(prune));
     let (disk_sender, disk) = mpsc::channel(1);
     let (damage_sender, damage) = mpsc::channel(FOUND_MAX);
     let room = disk::watch(config.data_dir.clone(), config.disk_free_min, disk_sender);

@@ -152,7 +152,11 @@ fn certificates_are_renewed_in_time_without_a_lost_link_and_the_new_ones_are_sho
     // Twice, so that the second one was asked for with the first.
     let members = thor.wait_for(&["members"], |members| own(members) >= first + 8_000);
     let counters = &json(&thor.ask(&["status", "--json"]))["counters"];
-    assert_eq!((&counters["peers_verified"], &counters["peers_lost"]), (&1.into(), &Value::Null), "{counters}");
+    assert_eq!(
+        (&counters["peers_verified"], &counters["peers_lost"]),
+        (&1.into(), &Value::Null),
+        "{counters}"
+    );
     // What was written down is what is shown: a node that starts anew is let in, though its first certificate has long expired.
     thor.signal("TERM");
     let (_, _, _, dir) = thor.ended();
