@@ -6,6 +6,7 @@ use tokio::task::spawn_blocking;
 
 use super::{error::Fault, json, views};
 use crate::{
+    log::NodeId,
     node::{
         Handle,
         invitations::{Invitations, InviteError, TICKET_LIFETIME},
@@ -46,6 +47,44 @@ pub(super) async fn cancel(handle: &Handle, request: json::Cancel) -> Result<jso
     let name = request.name.clone();
     at_the_desk(handle, move |desk| desk.cancel(&name)).await?;
     Ok(request)
+}
+
+/// Throws a member out.
+pub(super) async fn revoke(handle: &Handle, request: json::Revoke) -> Result<json::Revoked, Fault> {
+    let members = members(handle).await?.members;
+    let node = find(&members, &request.member)?;
+    if node == handle.about().id {
+        let message = "this is the node itself; revoke it on another one that holds the CA's key";
+        return Err(Fault::bad_request("own_node", message));
+    }
+    let federation = handle.about().federation;
+    let revocation = at_the_desk(handle, move |desk| {
+        desk.unlock(request.passphrase.as_ref().map(|text| text.as_bytes()))?;
+        desk.revoke(&federation, node)
+    })
+    .await?;
+    handle.revoke(revocation).await?;
+    Ok(json::Revoked { id: node.to_text() })
+}
+
+/// The member that a text means: a whole id, whoever has it; or the start of one, or a name, where one member has it.
+fn find(members: &[json::Member], text: &str) -> Result<NodeId, Fault> {
+    if let Ok(node) = text.parse() {
+        return Ok(node);
+    }
+    let is_it = |member: &&json::Member| {
+        member.name == text || text.len() >= 4 && member.id.as_ref().is_some_and(|id| id.starts_with(text))
+    };
+    let mut found = members.iter().filter(is_it).filter_map(|member| member.id.as_ref()?.parse().ok());
+    match (found.next(), found.next()) {
+        (Some(node), None) => Ok(node),
+        (Some(_), Some(_)) => {
+            Err(Fault::bad_request("ambiguous", "more than one member is meant; say its id"))
+        }
+        (None, _) => {
+            Err(Fault::not_found("no_such_member", "there is no such member; `cogmesh members` lists them"))
+        }
+    }
 }
 
 /// Who belongs to the federation, as far as this node knows: those that have written, and those that it made members itself.
@@ -99,10 +138,23 @@ pub(super) async fn members(handle: &Handle) -> Result<json::Members, Fault> {
             }),
         }
     }
+    for node in &view.revoked {
+        let id = node.to_text();
+        match members.iter_mut().find(|member| member.id.as_ref() == Some(&id)) {
+            Some(member) => REVOKED.clone_into(&mut member.state),
+            None => members.push(json::Member {
+                name: String::new(),
+                id: Some(id),
+                certificate_expires_ms: None,
+                state: REVOKED.to_owned(),
+            }),
+        }
+    }
     Ok(json::Members { members })
 }
 
 const MEMBER: &str = "member";
+const REVOKED: &str = "revoked";
 
 fn open_federation() -> Fault {
     let message = "this is an open federation: whoever does the proof of work belongs to it";

@@ -514,6 +514,30 @@ pub struct Invitation {
     pub expires_ms: u64,
 }
 
+/// What is asked of `POST /v1/members/revoke`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// Who: an id, the start of one, or a name.
+    pub member: String,
+    /// What opens the CA's key, where it is locked.
+    pub passphrase: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Revoke {
+    /// Without the passphrase.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revoke").field("member", &self.member).finish_non_exhaustive()
+    }
+}
+
+/// What it answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Who is a member no more.
+    pub id: String,
+}
+
 /// What is asked of `POST /v1/invitations/cancel`, and what it answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -538,6 +562,6 @@ pub struct Member {
     pub name: String,
     /// Until when its certificate counts, where this node knows.
     pub certificate_expires_ms: Option<u64>,
-    /// `member` or `invited`.
+    /// `member`, `invited` or `revoked`.
     pub state: String,
 }

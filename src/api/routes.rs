@@ -37,6 +37,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/thoughts", get(thoughts).post(post_thought))
         .route("/v1/explain", get(explain))
         .route("/v1/members", get(members))
+        .route("/v1/members/revoke", post(revoke))
         .route("/v1/invitations", get(invitations).post(invite))
         .route("/v1/invitations/cancel", post(cancel))
         .route("/healthz", get(alive))
@@ -129,6 +130,15 @@ async fn invite(
 ) -> Reply<json::Invited> {
     let request = posted(&handle, &headers, body)?;
     Ok(Json(federation::invite(&handle, request).await?))
+}
+
+async fn revoke(
+    State(handle): State<Handle>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Reply<json::Revoked> {
+    let request = posted(&handle, &headers, body)?;
+    Ok(Json(federation::revoke(&handle, request).await?))
 }
 
 async fn cancel(

@@ -92,6 +92,8 @@ pub enum Command {
     Join(JoinArgs),
     /// List who belongs to this closed federation
     Members,
+    /// Throw a member out of this closed federation, for good
+    Revoke(RevokeArgs),
     /// Show who this node is; needs no running node
     Id(IdArgs),
     /// Show why a thought got its verdict, layer by layer
@@ -303,6 +305,20 @@ pub struct InviteArgs {
     /// Take a ticket back, by its name
     #[arg(long, value_name = "NAME", conflicts_with_all = ["lifetime", "qr", "passphrase_file"])]
     pub cancel: Option<String>,
+}
+
+/// Options of `revoke`.
+///
+/// Every member turns the node away from then on, those that are away now when they come back. It can come in again only as another
+/// node, with another ticket. What it has written stays in the books.
+#[derive(Args, Clone, Debug)]
+pub struct RevokeArgs {
+    /// Who: an id, the start of one, or a name
+    #[arg(value_name = "NODE")]
+    pub member: String,
+    /// File whose first line is the passphrase of the CA's key [default: it is asked for, where it is needed]
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// Options of `join`.

@@ -9,7 +9,7 @@ use super::{
     Out,
     args::InviteArgs,
     client::Client,
-    exit::{Exit, Failure},
+    exit::Exit,
     passphrase::{self, Wanted},
     show::{Align, escaped, table},
     time,
@@ -38,8 +38,7 @@ pub async fn run(client: &Client, args: InviteArgs, mut out: Out) -> anyhow::Res
         request.passphrase = Some(passphrase::read(Some(file), Wanted::Known)?);
     }
     let invited: Invited = match client.post("/v1/invitations", &request).await {
-        // Nobody is asked for what is not needed.
-        Err(error) if is_locked(&error) && request.passphrase.is_none() => {
+        Err(error) if passphrase::is_needed(&error) && request.passphrase.is_none() => {
             request.passphrase = Some(passphrase::read(None, Wanted::Known)?);
             client.post("/v1/invitations", &request).await?
         }
@@ -48,10 +47,6 @@ pub async fn run(client: &Client, args: InviteArgs, mut out: Out) -> anyhow::Res
     let code = if args.qr { Some(qr(&invited.ticket)?) } else { None };
     out.one(&invited, |invited| text(invited, code.as_deref()))?;
     Ok(Exit::Done.into())
-}
-
-fn is_locked(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Failure>().is_some_and(|failure| failure.code() == Some("ca_locked"))
 }
 
 /// Two rows of modules a line, dark on light whatever the terminal's colours.

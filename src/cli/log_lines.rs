@@ -110,6 +110,7 @@ fn line(event: &Event) {
             tracing::info!(from = %from.short(), why = %escaped(&why.to_string()), "entries refused");
         }
         Event::RecordsRefused { from } => records_refused(from),
+        Event::MemberRevoked { node, own } => revoked(node, *own),
         Event::ClockSkew { author, ahead } => clock_skew(author, *ahead),
         Event::OwnClockSkew { ahead } => own_clock_skew(*ahead),
         Event::Divergence { author, peer, seq, ours, theirs } => {
@@ -203,6 +204,14 @@ fn dial_failed(id: Option<&NodeId>, addresses: &[Address], why: &str) {
 
 fn records_refused(from: &NodeId) {
     tracing::info!(from = %from.short(), "a peer record refused that its node did not sign");
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "it says who, not what to do")]
+fn revoked(node: &NodeId, own: bool) {
+    match own {
+        true => tracing::error!("this node is a member of its federation no more"),
+        false => tracing::warn!(id = %node.short(), "a node is a member of this federation no more"),
+    }
 }
 
 fn clock_skew(author: &NodeId, ahead: Millis) {

@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use super::{
     Out,
+    args::RevokeArgs,
     client::Client,
     exit::Exit,
+    passphrase::{self, Wanted},
     show::{Align, escaped, short, table},
     time,
 };
-use crate::api::json::{Member, Members};
+use crate::api::json::{Member, Members, Revoke, Revoked};
 
 /// Asks the running node.
 ///
@@ -18,6 +20,25 @@ use crate::api::json::{Member, Members};
 pub async fn run(client: &Client, mut out: Out) -> anyhow::Result<ExitCode> {
     let Members { members } = client.get("/v1/members").await?;
     out.list(&members, text)?;
+    Ok(Exit::Done.into())
+}
+
+/// Throws one out.
+///
+/// # Errors
+/// Where no node runs, it can't revoke, there is no such member, or the output can't be written.
+pub async fn revoke(client: &Client, args: RevokeArgs, mut out: Out) -> anyhow::Result<ExitCode> {
+    let file = args.passphrase_file.as_deref();
+    let passphrase = file.map(|file| passphrase::read(Some(file), Wanted::Known)).transpose()?;
+    let mut request = Revoke { member: args.member, passphrase };
+    let revoked: Revoked = match client.post("/v1/members/revoke", &request).await {
+        Err(error) if passphrase::is_needed(&error) && request.passphrase.is_none() => {
+            request.passphrase = Some(passphrase::read(None, Wanted::Known)?);
+            client.post("/v1/members/revoke", &request).await?
+        }
+        answered => answered?,
+    };
+    out.one(&revoked, |revoked| format!("{} is a member no more\n", escaped(&revoked.id)))?;
     Ok(Exit::Done.into())
 }
 

@@ -102,6 +102,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Invite(args) => {
             with_node(&common, async |client, out| invite::run(&client, args, out).await)
         }
+        Command::Revoke(args) => {
+            with_node(&common, async |client, out| members::revoke(&client, args, out).await)
+        }
         Command::Members => with_node(&common, async |client, out| members::run(&client, out).await),
         Command::Submit(args) => {
             with_node(&common, async |client, out| submit::run(args, &client, out).await)

@@ -60,6 +60,12 @@ pub fn read(file: Option<&Path>, wanted: Wanted) -> anyhow::Result<Zeroizing<Str
     Ok(passphrase)
 }
 
+/// Whether the running node refused because its CA's key is locked: nobody is asked for what is not needed.
+#[must_use]
+pub fn is_needed(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(|failure| failure.code() == Some("ca_locked"))
+}
+
 fn ask(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
     rpassword::prompt_password(prompt).map(Zeroizing::new).context("can't ask for a passphrase")
 }

@@ -139,6 +139,7 @@ pub fn counter_of(event: &Event) -> String {
         Event::Seen { source, .. } => format!("seen_{}", source.name()),
         Event::SegmentRefused { .. } => "segments_refused".to_owned(),
         Event::RecordsRefused { .. } => "records_refused".to_owned(),
+        Event::MemberRevoked { .. } => "members_revoked".to_owned(),
         Event::ClockSkew { .. } => "clock_skew".to_owned(),
         Event::OwnClockSkew { .. } => "clock_skew_own".to_owned(),
         Event::Divergence { .. } => "divergence".to_owned(),
@@ -199,6 +200,9 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         }
         Event::NameTaken { id, name } => Some(("name_taken", format!("{id} claims the name {name}"))),
         Event::Trouble { what } => Some(("trouble", what.clone())),
+        Event::MemberRevoked { own: true, .. } => {
+            Some(("revoked", "this node is a member of its federation no more".to_owned()))
+        }
         Event::Entry(_)
         | Event::PeerSoftware { .. }
         | Event::PeerVerified { .. }
@@ -210,6 +214,7 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         | Event::Seen { .. }
         | Event::SegmentRefused { .. }
         | Event::RecordsRefused { .. }
+        | Event::MemberRevoked { own: false, .. }
         | Event::PeerBehind { .. }
         | Event::Wanted { .. }
         | Event::Serving { .. }
@@ -252,6 +257,7 @@ const fn ended_by(event: &Event) -> Option<&'static str> {
         | Event::Seen { .. }
         | Event::SegmentRefused { .. }
         | Event::RecordsRefused { .. }
+        | Event::MemberRevoked { .. }
         | Event::ClockSkew { .. }
         | Event::OwnClockSkew { .. }
         | Event::Divergence { .. }

@@ -81,7 +81,8 @@ async fn read_control(shared: &Shared, link: &Link, frames: &mut Frames) -> Resu
             | ControlFrame::Alive(_)
             | ControlFrame::Clone(_)
             | ControlFrame::Records(_)
-            | ControlFrame::About { .. } => None,
+            | ControlFrame::About { .. }
+            | ControlFrame::Revocations(_) => None,
         };
         let last = refusal.is_some();
         if let Some(refusal) = refusal

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{invitations::Invitations, record_addresses, run::RunError};
 use crate::{
     ledger::{policy::Policy, types::Level},
-    log::{Architecture, FederationId, FederationName, Hardware, NodeId, NodeName},
+    log::{Architecture, FederationId, FederationName, Hardware, NodeId, NodeName, Revocation},
     monitor::{Alert, Monitor},
     net::{
         Endpoint, LinkStats,
@@ -94,6 +94,8 @@ pub(super) enum Wish {
     DryRun(Submission, oneshot::Sender<Answer>),
     /// Take a convicted author's log again.
     Clear(NodeId, oneshot::Sender<Answer>),
+    /// Throw a member out.
+    Revoke(Revocation, oneshot::Sender<()>),
     /// What does the node know?
     View(oneshot::Sender<View>),
 }
@@ -157,6 +159,17 @@ impl Handle {
     /// The author may be cleared all the same.
     pub async fn clear(&self, author: NodeId) -> Result<Answer, NodeGone> {
         self.ask(|answer| Wish::Clear(author, answer)).await
+    }
+
+    /// Throws a member out for good: it is written down, every linked member is told, and the node is turned away.
+    ///
+    /// # Errors
+    /// Where the node stops meanwhile.
+    ///
+    /// # Cancel safety
+    /// The member may be thrown out all the same.
+    pub async fn revoke(&self, revocation: Revocation) -> Result<(), NodeGone> {
+        self.ask(|answer| Wish::Revoke(revocation, answer)).await
     }
 
     /// A snapshot of what the node knows.

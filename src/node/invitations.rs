@@ -2,6 +2,7 @@
 //! change: a ticket that was used is used after a crash as well.
 
 use std::{
+    collections::BTreeSet,
     fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     ledger::{policy::Policy, types::Millis},
-    log::{Identity, NodeId, Ticket, Token},
+    log::{FederationId, Identity, NodeId, Revocation, Ticket, Token},
     net::{
         certificates::NodeCertificate,
         join::{JoinDesk, JoinRefusal},
@@ -84,6 +85,8 @@ struct State {
     invitations: Vec<Invitation>,
     /// The CA's secret, where it is open.
     secret: Option<Identity>,
+    /// Who gets no certificate any more.
+    forbidden: BTreeSet<NodeId>,
 }
 
 impl Invitations {
@@ -95,6 +98,7 @@ impl Invitations {
         data_dir: &Path,
         member: Member,
         (policy, lifetime): (&Policy, Duration),
+        revoked: &[Revocation],
         clock: WallClock,
     ) -> Result<Option<Self>, MembershipError> {
         let secret = match membership::ca_key(data_dir)? {
@@ -102,7 +106,8 @@ impl Invitations {
             Some(Protection::Passphrase) => None,
             Some(Protection::File) => Some(membership::open_ca_key(data_dir, None)?),
         };
-        let state = State { invitations: read(data_dir)?, secret };
+        let forbidden = revoked.iter().map(|revocation| revocation.node).collect();
+        let state = State { invitations: read(data_dir)?, secret, forbidden };
         let policy = Ticket::policy_hash(policy);
         let state = Mutex::new(state);
         Ok(Some(Self { data_dir: data_dir.to_owned(), member, policy, lifetime, clock, state }))
@@ -166,6 +171,21 @@ impl Invitations {
         })
     }
 
+    /// A revocation of that node, which counts once the core has it.
+    ///
+    /// # Errors
+    /// The CA's key is locked.
+    pub fn revoke(&self, federation: &FederationId, node: NodeId) -> Result<Revocation, InviteError> {
+        let state = self.lock();
+        let secret = state.secret.as_ref().ok_or(MembershipError::Locked)?;
+        Ok(Revocation::sign(secret, federation, node, (self.clock)()))
+    }
+
+    /// That node gets no certificate any more.
+    pub(super) fn forbid(&self, node: NodeId) {
+        self.lock().forbidden.insert(node);
+    }
+
     /// Makes a ticket worthless.
     ///
     /// # Errors
@@ -192,6 +212,9 @@ impl Invitations {
 
     /// A certificate, and until when it counts.
     fn issue(&self, state: &State, node: NodeId) -> Result<(NodeCertificate, Millis), JoinRefusal> {
+        if state.forbidden.contains(&node) {
+            return Err(JoinRefusal::Revoked);
+        }
         let secret = state.secret.as_ref().ok_or(JoinRefusal::NotNow)?;
         let time = ((self.clock)(), self.lifetime);
         let certificate = self.member.ca.issue(secret, node, time).map_err(|error| not_now(&error))?;
@@ -338,7 +361,7 @@ mod tests {
             let member = membership::load(self.dir.path()).unwrap().unwrap();
             let now = Arc::clone(&self.now);
             let clock: WallClock = Arc::new(move || Millis(now.load(Ordering::SeqCst)));
-            let desk = Invitations::open(self.dir.path(), member, (&Policy::default(), LIFETIME), clock)
+            let desk = Invitations::open(self.dir.path(), member, (&Policy::default(), LIFETIME), &[], clock)
                 .unwrap()
                 .unwrap();
             if self.passphrase.is_some() {
@@ -410,6 +433,7 @@ mod tests {
             desk.dir.path(),
             member,
             (&Policy::default(), LIFETIME),
+            &[],
             Arc::new(|| Millis(NOW)),
         );
         assert!(matches!(opened, Err(MembershipError::Damaged { .. })));

@@ -19,13 +19,17 @@ use super::identity_file;
 use crate::{
     ledger::types::Millis,
     log::{
-        CaHash, FederationName, Identity, NodeId, Ticket, name::NameFault, peer_record::RECORD_ADDRESSES_MAX,
+        FederationName, Identity, NodeId, Revocation, Ticket, name::NameFault,
+        peer_record::RECORD_ADDRESSES_MAX,
     },
     net::{
         certificates::{CertificateError, NodeCertificate},
         membership::{CaCertificate, CaFault, Membership, WallClock},
     },
-    protocol::input::{Address, Hint, Source},
+    protocol::{
+        hello::Closed,
+        input::{Address, Hint, Source},
+    },
 };
 
 /// The CA's certificate: its presence makes a federation closed.
@@ -162,19 +166,23 @@ pub fn load(data_dir: &Path) -> Result<Option<Member>, MembershipError> {
     }
 }
 
-/// The federation's name and the hash of its CA's key, where it is a closed one; `wanted` is what the user named.
+/// The federation's name, and what makes it a closed one where it is; `wanted` is what the user named.
 ///
 /// # Errors
 /// The directory belongs to another closed federation than the one that is wanted.
 pub(super) fn federation(
     wanted: Option<&FederationName>,
     member: Option<&Member>,
-) -> Result<(FederationName, Option<CaHash>), MembershipError> {
+    revoked: &[Revocation],
+) -> Result<(FederationName, Option<Closed>), MembershipError> {
     match (wanted, member) {
         (Some(wanted), Some(member)) if *wanted != member.name => {
             Err(MembershipError::Other { found: member.name.clone(), wanted: wanted.clone() })
         }
-        (_, Some(member)) => Ok((member.name.clone(), Some(member.ca.hash()))),
+        (_, Some(Member { ca, name, .. })) => {
+            let closed = Closed { ca: ca.hash(), key: ca.key(), revoked: revoked.to_vec() };
+            Ok((name.clone(), Some(closed)))
+        }
         (Some(wanted), None) => Ok((wanted.clone(), None)),
         (None, None) => Ok((FederationName::lan(), None)),
     }
@@ -332,7 +340,7 @@ fn mode(path: &Path) -> Result<u32, MembershipError> {
     Ok(metadata.permissions().mode() & 0o777)
 }
 
-fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, MembershipError> {
+pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, MembershipError> {
     let io = |source| MembershipError::Io { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,

@@ -18,6 +18,7 @@ mod prune;
 mod rebuild;
 pub mod renewal;
 mod renewing;
+mod revocations;
 mod run;
 mod scrub;
 mod serve;
@@ -47,6 +48,7 @@ use self::{
     invitations::Invitations,
     membership::{Member, MembershipError},
     renewing::Renewing,
+    revocations::RevocationFile,
     run::{Loop, Sources, StoreNews},
     serve::Shelf,
 };
@@ -60,8 +62,8 @@ pub use self::{
 use crate::{
     ledger::types::Seq,
     log::{
-        Architecture, Body, CaHash, Claim, Entry, FederationId, FederationName, Genesis, Hash, Identity,
-        NodeId, Rules,
+        Architecture, Body, Claim, Entry, FederationId, FederationName, Genesis, Hash, Identity, NodeId,
+        Rules,
         books::{Books, Record},
     },
     monitor::Monitor,
@@ -75,7 +77,7 @@ use crate::{
     protocol::{
         Federation,
         frame::Instance,
-        hello::Setup,
+        hello::{Closed, Setup},
         input::{Hint, Input},
         own::is_overruled,
         recovery::Standing,
@@ -83,7 +85,7 @@ use crate::{
     store::{
         Durability, SqliteStore, Store, StoreError, StoreOptions,
         sign_mark::{FoundMark, SignMark},
-        writer::{Writer, WriterSetup},
+        writer::{Committed, Writer, WriterSetup},
     },
 };
 
@@ -160,20 +162,15 @@ fn launch(
     endpoint: Arc<Endpoint>,
     net: Inbox,
 ) -> Result<Handle, StartError> {
-    let Opened { lock, identity, member, desk, store, books, setup, clock, mark, standing } = opened;
+    let Opened { lock, identity, member, desk, revocations, store, books, setup, clock, mark, standing } =
+        opened;
     let mut seed = [0; 32];
     rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
     books.authors.iter().for_each(|(author, book)| endpoint.holds(*author, book.seq()));
     let setup = Setup { addresses: record_addresses(&listening, &BTreeSet::new()), ..setup };
-    let (commit_sender, commits) = mpsc::unbounded_channel();
-    // The loop reads commits until the writer has ended, so this never goes unheard.
     let mark = Arc::new(Mutex::new(mark));
-    let end = books.authors.get(&setup.id()).map(|book| (book.seq(), book.hash));
-    let writer_setup = WriterSetup { own: setup.id(), mark: Some(Arc::clone(&mark)), end };
-    let writer = Writer::start(Arc::clone(&store), writer_setup, move |commit| {
-        drop(commit_sender.send(commit));
-    });
+    let (writer, commits) = start_writer(&store, &mark, &books, setup.id());
     let (found_sender, found) = mpsc::channel(FOUND_MAX);
     let port = listening.first().map_or(0, SocketAddr::port);
     let discovery = Discovery::start(discovery_config(config, &setup, port), found_sender);
@@ -204,7 +201,7 @@ fn launch(
         endpoint: Arc::clone(&endpoint),
         discovered: discovery.counted(),
         store: Arc::clone(&store),
-        desk,
+        desk: desk.clone(),
         stop: stop.clone(),
         ended,
     });
@@ -221,6 +218,8 @@ fn launch(
         writer,
         mark,
         has_met: false,
+        desk,
+        revocations,
         monitor,
         events,
         commits: commits_sender,
@@ -230,6 +229,21 @@ fn launch(
     };
     tokio::spawn(core.run(Sources { wishes, net, found, commits, stores }, first));
     Ok(handle)
+}
+
+/// Starts the writer, and gives what hears of its commits.
+fn start_writer(
+    store: &Arc<dyn Store>,
+    mark: &Arc<Mutex<SignMark>>,
+    books: &Books,
+    own: NodeId,
+) -> (Writer, mpsc::UnboundedReceiver<Result<Committed, StoreError>>) {
+    let (commit_sender, commits) = mpsc::unbounded_channel();
+    let end = books.authors.get(&own).map(|book| (book.seq(), book.hash));
+    let setup = WriterSetup { own, mark: Some(Arc::clone(mark)), end };
+    // The loop reads commits until the writer has ended, so this never goes unheard.
+    let writer = Writer::start(Arc::clone(store), setup, move |commit| drop(commit_sender.send(commit)));
+    (writer, commits)
 }
 
 /// Starts what renews a member's certificate.
@@ -271,6 +285,7 @@ struct Opened {
     member: Option<Member>,
     /// Where this node may make members.
     desk: Option<Arc<Invitations>>,
+    revocations: RevocationFile,
     store: Arc<dyn Store>,
     books: Books,
     setup: Setup,
@@ -287,8 +302,11 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let (identity, mut mark, found) = identity(path, config.durability)?;
     let own = identity.node_id();
     let member = membership::load(path)?;
-    let (federation_name, ca) = membership::federation(config.federation.as_ref(), member.as_ref())?;
-    let federation = FederationId::new(&federation_name, &config.policy, ca.as_ref().map(|ca| &ca.0));
+    let revocations = RevocationFile::load(path)?;
+    let (federation_name, closed) =
+        membership::federation(config.federation.as_ref(), member.as_ref(), revocations.list())?;
+    let ca = closed.as_ref().map(|closed| &closed.ca.0);
+    let federation = FederationId::new(&federation_name, &config.policy, ca);
     let store = match config.rebuild_from_peers {
         true => rebuild::open(path, store_options(config, federation, own))?,
         false => open_store(path, store_options(config, federation, own))?,
@@ -296,19 +314,19 @@ fn open(config: &Config) -> Result<Opened, StartError> {
     let books = store.load()?;
     let standing =
         Standing { write_without_peers: config.write_without_peers, ..standing::of(found, &books, own) };
-    let setup = setup(config, &identity, (federation, federation_name, ca), &*store)?;
+    let setup = setup(config, &identity, (federation, federation_name, closed), &*store)?;
     let clock = Arc::new(Clock::start(books.newest_time));
     let desk = match &member {
         Some(member) => {
             let wall = wall(&clock);
-            Invitations::open(path, member.clone(), (&config.policy, config.certificate_lifetime), wall)?
-                .map(Arc::new)
+            let rules = (&config.policy, config.certificate_lifetime);
+            Invitations::open(path, member.clone(), rules, revocations.list(), wall)?.map(Arc::new)
         }
         None => None,
     };
     let end = books.authors.get(&own).map(|book| (book.seq(), book.hash));
     begin(&*store, &mut mark, &books, standing, end)?;
-    Ok(Opened { lock, identity, member, desk, store, books, setup, clock, mark, standing })
+    Ok(Opened { lock, identity, member, desk, revocations, store, books, setup, clock, mark, standing })
 }
 
 /// Writes down how the node begins, before anything is signed.
@@ -371,7 +389,7 @@ fn open_store(data_dir: &Path, options: StoreOptions) -> Result<Arc<dyn Store>, 
 fn setup(
     config: &Config,
     identity: &Arc<Identity>,
-    (federation, federation_name, ca): (FederationId, FederationName, Option<CaHash>),
+    (federation, federation_name, closed): (FederationId, FederationName, Option<Closed>),
     store: &dyn Store,
 ) -> Result<Setup, StartError> {
     let random = |_| StartError::Randomness;
@@ -386,7 +404,7 @@ fn setup(
         identity: Arc::clone(identity),
         federation,
         federation_name,
-        ca,
+        closed,
         policy: config.policy.clone(),
         name: genesis.name,
         claim,
@@ -514,7 +532,7 @@ fn about(config: &Config, setup: &Setup, endpoint: &Endpoint) -> About {
         version: env!("CARGO_PKG_VERSION"),
         federation: setup.federation,
         federation_name: setup.federation_name.clone(),
-        closed: setup.ca.is_some(),
+        closed: setup.closed.is_some(),
         policy: setup.policy.clone(),
         data_dir: config.data_dir.clone(),
         certificate_fingerprint: certificate.fingerprint(),

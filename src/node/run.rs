@@ -14,8 +14,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     clock::Clock,
     handle::Wish,
+    invitations::Invitations,
     lock::DataDirLock,
     record_addresses,
+    revocations::RevocationFile,
     scrub::Finding,
     serve::{Shelf, compared, prove, serve},
 };
@@ -23,7 +25,7 @@ use crate::{
     failing::fail_point,
     ledger::types::Seq,
     log::{
-        NodeId, Rules, Segment,
+        NodeId, Revocation, Rules, Segment,
         books::{Record, Span},
         stored::Comparison,
     },
@@ -79,6 +81,9 @@ pub(super) struct Loop {
     pub(super) mark: Arc<Mutex<SignMark>>,
     /// Whether the mark says so already.
     pub(super) has_met: bool,
+    /// Where this node may make members.
+    pub(super) desk: Option<Arc<Invitations>>,
+    pub(super) revocations: RevocationFile,
     pub(super) monitor: Arc<Monitor>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
     pub(super) commits: watch::Sender<u64>,
@@ -272,6 +277,10 @@ impl Loop {
                 let ticket = turn.ticket(answer);
                 self.turn(turn, Input::Clear { ticket, author });
             }
+            Wish::Revoke(revocation, answer) => {
+                self.turn(turn, Input::Revoke(revocation));
+                let _gone = answer.send(());
+            }
             Wish::DryRun(submission, answer) => {
                 let ticket = turn.ticket(answer);
                 self.turn(turn, Input::DryRun { ticket, submission });
@@ -323,6 +332,7 @@ impl Loop {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Store(records) => self.store(turn, records),
+                Effect::Revoked(revocation) => self.revoked(revocation),
                 Effect::Answer { ticket, answer } => {
                     fail_point("published");
                     turn.answer(ticket, answer);
@@ -376,6 +386,17 @@ impl Loop {
             self.has_met = true;
         }
         self.endpoint.admit(link);
+    }
+
+    /// Kept before anybody is told or turned away: those effects come later.
+    fn revoked(&mut self, revocation: Revocation) {
+        if let Some(desk) = &self.desk {
+            desk.forbid(revocation.node);
+        }
+        if let Err(error) = self.revocations.add(revocation) {
+            let what = format!("a revocation can't be written down: {}", describe(&error));
+            self.tell(Event::Trouble { what });
+        }
     }
 
     fn serve(&self, turn: &Turn, link: LinkId, author: NodeId, span: Span) {

@@ -91,6 +91,13 @@ pub enum Event {
         /// Why.
         why: SegmentRefusal,
     },
+    /// A node is a member of this closed federation no more.
+    MemberRevoked {
+        /// Who.
+        node: NodeId,
+        /// Whether it is this one.
+        own: bool,
+    },
     /// A peer record was passed along that its node did not sign.
     RecordsRefused {
         /// By whom.

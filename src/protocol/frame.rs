@@ -4,7 +4,9 @@
 use super::refusal::Refusal;
 use crate::{
     ledger::types::{MicroAtp, Millis, Seq},
-    log::{Alive, Claim, FederationId, Hash, Head, NodeId, NodeRecord, Nonce, Signature, books::Span},
+    log::{
+        Alive, Claim, FederationId, Hash, Head, NodeId, NodeRecord, Nonce, Revocation, Signature, books::Span,
+    },
 };
 
 /// The version of this protocol. Nodes of another one refuse each other by name.
@@ -15,6 +17,9 @@ pub const HEADS_PER_FRAME_MAX: usize = 1_024;
 
 /// Most peer records in one frame: 64 of at most 306 bytes are 19 KiB.
 pub const RECORDS_PER_FRAME_MAX: usize = 64;
+
+/// Most revocations in one frame: 256 of 104 bytes are 26 KiB.
+pub const REVOCATIONS_PER_FRAME_MAX: usize = 256;
 
 /// Longest policy that a Hello may carry, in bytes; ours has fewer than half of them.
 pub const POLICY_BYTES_MAX: usize = 512;
@@ -160,6 +165,8 @@ pub enum ControlFrame {
         /// Name and version: at most [`SOFTWARE_BYTES_MAX`] printable ASCII bytes.
         software: String,
     },
+    /// Who is a member no more; at most [`REVOCATIONS_PER_FRAME_MAX`].
+    Revocations(Vec<Revocation>),
 }
 
 /// A head together with what its author's account holds after it, as the sender computed it.

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     ledger::policy::Policy,
     log::{
-        CaHash, Claim, FederationId, FederationName, Identity, NodeId, NodeName, NodeRecord, Nonce,
-        identity::check_work,
+        CaHash, CaKey, Claim, FederationId, FederationName, Identity, NodeId, NodeName, NodeRecord, Nonce,
+        Revocation, identity::check_work,
     },
 };
 
@@ -25,8 +25,8 @@ pub struct Setup {
     pub federation: FederationId,
     /// Its federation's name.
     pub federation_name: FederationName,
-    /// The hash of its CA's key, where it is a closed one.
-    pub ca: Option<CaHash>,
+    /// What makes it a closed one.
+    pub closed: Option<Closed>,
     /// Its federation's rules.
     pub policy: Policy,
     /// What it is called.
@@ -41,6 +41,17 @@ pub struct Setup {
     pub addresses: Vec<SocketAddr>,
     /// Most links at a time.
     pub peers_max: usize,
+}
+
+/// What a member knows of its closed federation.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// The hash of the CA's key.
+    pub ca: CaHash,
+    /// The CA's key, where it is one that can revoke.
+    pub key: Option<CaKey>,
+    /// Who was revoked, as it was kept.
+    pub revoked: Vec<Revocation>,
 }
 
 impl Setup {
@@ -109,7 +120,7 @@ impl Setup {
         let Ok(policy) = Policy::from_bytes(&hello.policy) else {
             return other();
         };
-        let ca = self.ca.as_ref().map(|ca| &ca.0);
+        let ca = self.closed.as_ref().map(|closed| &closed.ca.0);
         if FederationId::new(&self.federation_name, &policy, ca) != hello.federation {
             return other();
         }
@@ -139,7 +150,7 @@ impl Setup {
             identity: Identity::from_seed(&[255; 32]).unwrap().into(),
             federation: FederationId::new(&federation_name, &policy, None),
             federation_name,
-            ca: None,
+            closed: None,
             policy,
             name: "legion".parse().unwrap(),
             claim: Claim { hardware: Hardware::Software, level: Level::MAX, arch: "x86_64".parse().unwrap() },

@@ -14,7 +14,7 @@ use crate::{
         types::{Millis, Seq},
     },
     log::{
-        Mode, NodeId, Proof, ProofFault, Segment, SegmentFault, SessionName, Verified,
+        Mode, NodeId, Proof, ProofFault, Revocation, Segment, SegmentFault, SessionName, Verified,
         books::{AuthorBook, Record, Recorded, Span},
         stored::Comparison,
     },
@@ -237,6 +237,8 @@ pub enum Input {
         /// Whose.
         author: NodeId,
     },
+    /// The CA says, here, that a node is a member no more.
+    Revoke(Revocation),
     /// A frame did not fit that link's queue and was not sent.
     QueueFull {
         /// Whose queue.
@@ -311,6 +313,8 @@ pub struct Dial {
 /// What goes out.
 #[derive(Clone, Debug)]
 pub enum Effect {
+    /// Keep that a node is a member no more.
+    Revoked(Revocation),
     /// Keep these, all or none; where they hold our own entries, [`Input::Stored`] comes back.
     Store(Vec<Record>),
     /// Tell the submitter.

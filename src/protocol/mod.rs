@@ -50,6 +50,7 @@ pub mod peers;
 pub mod recovery;
 pub mod refusal;
 pub mod relay;
+pub mod revocations;
 pub mod step;
 pub mod sync;
 pub mod view;
@@ -135,6 +136,7 @@ impl Federation {
             None => {}
         }
         own.open(&setup, now, out);
+        let neighbours = Neighbours::new(&setup, seed);
         Self {
             setup,
             authors,
@@ -145,7 +147,7 @@ impl Federation {
             relay: Relay::default(),
             faults,
             steps: Steps::default(),
-            neighbours: Neighbours::new(seed),
+            neighbours,
             time_mark_at: now.mono,
             clock_is_ahead: false,
             is_full: false,
@@ -186,6 +188,10 @@ impl Federation {
             Input::CaughtUp { link, author } => {
                 self.sync.caught_up(Told { mono: now.mono, link }, author, &self.authors, out);
                 self.mending.ended(now.mono, link, author, out);
+            }
+            Input::Revoke(revocation) => {
+                let changes = self.neighbours.revoked((&self.setup, now), None, revocation, out);
+                self.changed(now, changes, out);
             }
             Input::QueueFull { link, kind } => self.queue_full(now, link, kind, out),
             Input::Served { link, author } => self.sync.served(link, author, out),
@@ -267,6 +273,7 @@ impl Federation {
             peers,
             authors: authors.collect(),
             erased: self.faults.iter().filter(|(id, _)| self.authors.get(*id).is_none()).collect(),
+            revoked: self.neighbours.revocations().all().map(|revocation| revocation.node).collect(),
             lost_thoughts: self.own.lost(),
             waiting: self.waiting(),
             own_log: self.own.view(),

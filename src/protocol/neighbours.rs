@@ -14,11 +14,12 @@ use super::{
     overlay::{Overlay, Room, Scene},
     peers::{Arrival, Change, Context, Peers, Side},
     refusal::{Refusal, RefusalCode},
+    revocations::Revocations,
     view::{PeerState, PeerView, Unlinked},
 };
 use crate::{
     ledger::types::{Millis, Seq},
-    log::{NodeId, books::KnownPeer},
+    log::{NodeId, Revocation, books::KnownPeer},
 };
 
 /// Everyone around, and how to reach them.
@@ -29,6 +30,7 @@ pub struct Neighbours {
     overlay: Overlay,
     records: AddressBook,
     guard: Guard,
+    revocations: Revocations,
     rng: ChaCha8Rng,
 }
 
@@ -58,13 +60,18 @@ pub enum LinkChange {
 impl Neighbours {
     /// Nobody yet. All chance of the core comes from that seed.
     #[must_use]
-    pub fn new(seed: [u8; 32]) -> Self {
+    pub fn new(setup: &Setup, seed: [u8; 32]) -> Self {
+        let revocations = match &setup.closed {
+            Some(closed) => Revocations::load(closed.key, &closed.revoked),
+            None => Revocations::default(),
+        };
         Self {
             peers: Peers::default(),
             dialling: Dialling::default(),
             overlay: Overlay::default(),
             records: AddressBook::default(),
             guard: Guard::default(),
+            revocations,
             rng: ChaCha8Rng::from_seed(seed),
         }
     }
@@ -89,7 +96,12 @@ impl Neighbours {
         }
         let context = Context { setup, guard: &self.guard, now, room: &Room::Free };
         self.peers.connected(context, link, arrival, out);
-        let refusal = cut.map(|cut| Refusal::about(RefusalCode::Forked, format!("entry {cut}")));
+        let revoked = self.revocations.contains(arrival.node);
+        let refusal = match cut {
+            _ if revoked => Some(Refusal::plain(RefusalCode::Revoked)),
+            Some(cut) => Some(Refusal::about(RefusalCode::Forked, format!("entry {cut}"))),
+            None => None,
+        };
         let changes = refusal.map(|refusal| self.expel((setup, now), arrival.node, &refusal, out));
         self.dial((setup, now), out);
         changes.unwrap_or_default()
@@ -267,7 +279,15 @@ impl Neighbours {
                 Change::CloneOfUs => left.push(LinkChange::CloneOfUs),
                 Change::TurnedAway { record } => self.met(at, record, out),
                 Change::Records { via, records } => left.extend(self.told_records(at, via, records, out)),
+                Change::Revocations { via, revocations } => {
+                    for revocation in revocations {
+                        left.extend(self.revoked(at, Some(via), revocation, out));
+                    }
+                }
                 Change::Established { link, node, known, record, side } => {
+                    out.extend(
+                        self.revocations.frames().into_iter().map(|frame| Effect::Control { link, frame }),
+                    );
                     if let Some(address) = self.peers.address_of(link) {
                         self.dialling.established(node, address);
                     }
@@ -281,6 +301,40 @@ impl Neighbours {
             }
         }
         left
+    }
+
+    /// A node is a member no more; `via`: who told. It is told on to all others before it is turned away.
+    pub fn revoked(
+        &mut self,
+        at: (&Setup, Now),
+        via: Option<NodeId>,
+        revocation: Revocation,
+        out: &mut Vec<Effect>,
+    ) -> Vec<LinkChange> {
+        match self.revocations.learn(&at.0.federation, revocation) {
+            Ok(false) => return vec![],
+            Ok(true) => {}
+            Err(_) => {
+                let about = "a revocation that the CA did not sign".to_owned();
+                return via.map(|via| self.strike(at, via, about, out)).unwrap_or_default();
+            }
+        }
+        let node = revocation.node;
+        out.push(Effect::Revoked(revocation));
+        out.push(Effect::Event(Event::MemberRevoked { node, own: node == at.0.id() }));
+        for (link, peer) in self.peers.counting() {
+            if Some(peer) != via && peer != node {
+                out.push(Effect::Control { link, frame: ControlFrame::Revocations(vec![revocation]) });
+            }
+        }
+        self.dialling.forget_record(node);
+        self.expel(at, node, &Refusal::plain(RefusalCode::Revoked), out)
+    }
+
+    /// Who is a member no more.
+    #[must_use]
+    pub const fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     fn give_up_surplus(
@@ -327,6 +381,9 @@ impl Neighbours {
     }
 
     fn met(&mut self, at: (&Setup, Now), record: SignedRecord, out: &mut Vec<Effect>) {
+        if self.revocations.contains(record.record.id()) {
+            return;
+        }
         let heard = self.records.met(at.0, at.1, record, &mut self.rng);
         self.heard_of_nodes(at, heard, out);
     }
@@ -335,9 +392,10 @@ impl Neighbours {
         &mut self,
         at: (&Setup, Now),
         via: NodeId,
-        records: Vec<SignedRecord>,
+        mut records: Vec<SignedRecord>,
         out: &mut Vec<Effect>,
     ) -> Vec<LinkChange> {
+        records.retain(|record| !self.revocations.contains(record.record.id()));
         let mut heard = self.records.told(at.0, at.1, via, records, &mut self.rng);
         let fault = heard.fault.take();
         self.heard_of_nodes(at, heard, out);

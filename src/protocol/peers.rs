@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     ledger::types::Millis,
-    log::{Alive, NodeId, books::KnownPeer},
+    log::{Alive, NodeId, Revocation, books::KnownPeer},
 };
 
 /// From TLS to admission.
@@ -157,6 +157,13 @@ pub enum Change {
         /// What.
         records: Vec<SignedRecord>,
     },
+    /// A peer told who is a member no more; not checked.
+    Revocations {
+        /// Who told.
+        via: NodeId,
+        /// What.
+        revocations: Vec<Revocation>,
+    },
     /// A link counts no longer.
     Gone {
         /// Which.
@@ -249,17 +256,19 @@ impl Peers {
                 vec![]
             }
             (Stage::Admitted(_) | Stage::Asking, ControlFrame::Clone(alive)) => {
-                let changes = clone_of_us(context.setup, &alive);
-                if changes.is_empty() {
-                    self.refuse(link, Refusal::about(RefusalCode::Malformed, "sign of life"), out);
-                }
-                changes
+                self.told_of_a_clone(context.setup, link, &alive, out)
             }
             // The accepting side counts us in already.
             (
                 Stage::Doubted { .. } | Stage::Cloned { .. },
-                ControlFrame::Ping { .. } | ControlFrame::Records(_) | ControlFrame::About { .. },
+                ControlFrame::Ping { .. }
+                | ControlFrame::Records(_)
+                | ControlFrame::About { .. }
+                | ControlFrame::Revocations(_),
             ) => vec![],
+            (Stage::Admitted(_), ControlFrame::Revocations(revocations)) => {
+                vec![Change::Revocations { via: state.arrival.node, revocations }]
+            }
             (Stage::Admitted(_), ControlFrame::About { software }) => {
                 out.push(Effect::Event(Event::PeerSoftware { id: state.arrival.node, software }));
                 vec![]
@@ -286,12 +295,28 @@ impl Peers {
                 | ControlFrame::Alive(_)
                 | ControlFrame::Clone(_)
                 | ControlFrame::Records(_)
-                | ControlFrame::About { .. },
+                | ControlFrame::About { .. }
+                | ControlFrame::Revocations(_),
             ) => {
                 self.refuse(link, Refusal::about(RefusalCode::Malformed, "frame out of turn"), out);
                 vec![]
             }
         }
+    }
+
+    /// Another process should be alive with our key.
+    fn told_of_a_clone(
+        &mut self,
+        setup: &Setup,
+        link: LinkId,
+        alive: &Alive,
+        out: &mut Vec<Effect>,
+    ) -> Vec<Change> {
+        let changes = clone_of_us(setup, alive);
+        if changes.is_empty() {
+            self.refuse(link, Refusal::about(RefusalCode::Malformed, "sign of life"), out);
+        }
+        changes
     }
 
     /// A connection ended. Returns what it changed, and whether it counted.

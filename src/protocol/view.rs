@@ -200,6 +200,8 @@ pub struct View {
     pub authors: BTreeMap<NodeId, AuthorView>,
     /// Convicted authors of whose log nothing is left.
     pub erased: BTreeMap<NodeId, AuthorFault>,
+    /// Who is a member of this closed federation no more.
+    pub revoked: Vec<NodeId>,
     /// Own thoughts that were acknowledged and are in nobody's log any more, as far as this node knows. It must stay 0.
     pub lost_thoughts: u64,
     /// How many submissions wait for the disk.

@@ -21,7 +21,7 @@ use self::{
     bounded::{Blob, Bounded},
     mirror::{
         RECORD_BYTES_MAX, WireAlive, WireBalance, WireControl, WireEntry, WireFaultReport, WireHello,
-        WireRecord, WireReport, WireSegment, halves, whole,
+        WireRecord, WireReport, WireRevocation, WireSegment, halves, whole,
     },
 };
 use super::{
@@ -137,6 +137,10 @@ pub fn encode_control(frame: &ControlFrame) -> Result<Bytes, WireFault> {
         ControlFrame::About { software } => {
             encode(&WireControl::About { software: Blob::new(software.as_bytes())? })
         }
+        ControlFrame::Revocations(revocations) => {
+            let list = revocations.iter().map(WireRevocation::new).collect();
+            encode(&WireControl::Revocations(Bounded::new(list)?))
+        }
         ControlFrame::Records(records) => {
             let bytes: Vec<Vec<u8>> = records.iter().map(|signed| signed.record.to_bytes()).collect();
             let each = records.iter().zip(&bytes);
@@ -173,6 +177,10 @@ pub fn decode_control(bytes: &[u8]) -> Result<ControlFrame, WireFault> {
             let text = text.filter(|text| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
             let software = text.ok_or(WireFault::Malformed("a program's name that is not ASCII"))?;
             ControlFrame::About { software: software.to_owned() }
+        }
+        WireControl::Revocations(revocations) => {
+            let list = revocations.0.into_iter().map(WireRevocation::read);
+            ControlFrame::Revocations(list.collect::<Result<_, _>>()?)
         }
         WireControl::Records(records) => {
             ControlFrame::Records(records.0.into_iter().map(WireRecord::read).collect::<Result<_, _>>()?)

@@ -164,3 +164,51 @@ fn certificates_are_renewed_in_time_without_a_lost_link_and_the_new_ones_are_sho
     thor.wait_for(&["peers"], |peers| is_linked_to(peers, "legion"));
     assert!(own(&thor.lines(&["members"])) >= own(&members));
 }
+
+#[test]
+fn a_member_that_is_thrown_out_is_cut_off_everywhere_and_one_that_was_away_learns_it_on_its_return() {
+    let legion = Node::start_in(founded(&["--no-passphrase"]), &["--name", "legion", "--interface", "lo"]);
+    let member = |name: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(code(&on(&dir, &["join", &ticket(&legion, &[])])), 0);
+        Node::start_in(dir, &["--name", name, "--interface", "lo"])
+    };
+    let (thor, sprout, orin) = (member("thor"), member("sprout"), member("orin"));
+    for node in [&thor, &sprout] {
+        node.wait_for(&["peers"], |peers| is_linked_to(peers, "orin") && is_linked_to(peers, "legion"));
+    }
+    sprout.signal("TERM");
+    let (_, _, _, away) = sprout.ended();
+    assert_fails(&thor.ask(&["revoke", "orin"]), 2, &["CA's key is not on this node"]);
+    assert_fails(&legion.ask(&["revoke", "nobody"]), 1, &["no such member"]);
+    let orin_id = json(&orin.ask(&["id", "--json"]))["id"].clone();
+    assert_eq!(json(&legion.ask(&["revoke", "orin", "--json"]))["id"], orin_id);
+
+    let is_out =
+        |peers: &[Value]| peers.iter().all(|peer| peer["id"] != orin_id || peer["verified"] == false);
+    legion.wait_for(&["peers"], is_out);
+    thor.wait_for(&["peers"], is_out);
+    let no_one = |peers: &[Value]| peers.iter().all(|peer| peer["verified"] == false);
+    let peers = orin.wait_for(&["peers"], no_one);
+    assert!(peers.iter().any(|peer| peer["state"] == "revoked"), "{peers:?}");
+    let sprout = Node::start_in(away, &["--name", "sprout", "--interface", "lo"]);
+    sprout.wait_for(&["members"], |members| {
+        members.iter().any(|member| member["id"] == orin_id && member["state"] == "revoked")
+    });
+    sprout.wait_for(&["peers"], is_out);
+
+    // It is out after a restart of those that threw it out as well, and no ticket lets the same key in again.
+    legion.signal("TERM");
+    let (_, _, _, dir) = legion.ended();
+    let legion = Node::start_in(dir, &["--name", "legion", "--interface", "lo"]);
+    let state =
+        |members: &[Value]| members.iter().find(|member| member["id"] == orin_id).unwrap()["state"].clone();
+    assert_eq!(state(&legion.lines(&["members"])), "revoked");
+    let again = ticket(&legion, &[]);
+    orin.signal("TERM");
+    let (_, _, _, dir) = orin.ended();
+    for name in ["ca.crt", "node.crt", "store.db", "store.db-wal", "store.db-shm"] {
+        let _missing = fs::remove_file(dir.path().join(name));
+    }
+    assert_fails(&on(&dir, &["join", &again]), 1, &["membership was revoked"]);
+}

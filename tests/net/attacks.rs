@@ -47,7 +47,7 @@ fn setup(number: usize) -> Setup {
         identity,
         federation: federation(),
         federation_name: "lan".parse().unwrap(),
-        ca: None,
+        closed: None,
         policy: policy(),
         name: "attacker".parse().unwrap(),
         claim: Claim { hardware: Hardware::Software, level: Level::MAX, arch: "x86_64".parse().unwrap() },

@@ -17,5 +17,6 @@ mod overlay;
 mod own_log;
 mod relays;
 mod returning;
+mod revocations;
 mod stories;
 mod world;

@@ -31,7 +31,7 @@ use cogmesh::{
         Policy,
         types::{Millis, Seq},
     },
-    log::{Hash, Mode, NodeId, Segment, Verified, books::Record},
+    log::{Hash, Mode, NodeId, Revocation, Segment, Verified, books::Record},
     protocol::{
         Federation,
         event::Event,
@@ -91,7 +91,7 @@ pub(crate) struct World {
 }
 
 pub(crate) struct Node {
-    setup: Setup,
+    pub(crate) setup: Setup,
     core: Option<Federation>,
     pub(crate) disk: Disk,
     boots: u64,
@@ -99,6 +99,8 @@ pub(crate) struct Node {
     /// The disk writes in order.
     written_at: u64,
     pub(crate) events: Vec<Event>,
+    /// What it has kept of those that were revoked.
+    pub(crate) revoked: Vec<Revocation>,
     pub(crate) answers: BTreeMap<Ticket, Answer>,
     tickets: u64,
     /// Contents whose answers are awaited.
@@ -357,6 +359,7 @@ impl World {
                 Effect::Admit { link } => self.admit(link),
                 Effect::Close { link, refusal } => self.close(link, refusal),
                 Effect::Verify { .. } => {}
+                Effect::Revoked(revocation) => self.nodes[node].revoked.push(revocation),
                 Effect::Event(event) => self.nodes[node].events.push(event),
             }
         }

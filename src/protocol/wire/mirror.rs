@@ -11,13 +11,13 @@ use crate::{
     ledger::types::{Level, MicroAtp, Millis, Seq},
     log::{
         Alive, Architecture, Claim, Entry, FederationId, Hardware, Head, NodeId, NodeRecord, Nonce,
-        SEGMENT_ENTRIES_MAX, Signature,
+        Revocation, SEGMENT_ENTRIES_MAX, Signature,
         entry::{HEADER_BYTES_MAX, Hash},
     },
     protocol::{
         frame::{
             FaultReport, HEADS_PER_FRAME_MAX, HeadReport, Hello, Instance, POLICY_BYTES_MAX,
-            RECORDS_PER_FRAME_MAX, SOFTWARE_BYTES_MAX, SignedRecord,
+            RECORDS_PER_FRAME_MAX, REVOCATIONS_PER_FRAME_MAX, SOFTWARE_BYTES_MAX, SignedRecord,
         },
         refusal::ABOUT_BYTES_MAX,
     },
@@ -73,10 +73,11 @@ pub(super) enum WireControl<'a> {
         #[serde(borrow)]
         software: Blob<'a, SOFTWARE_BYTES_MAX>,
     },
+    Revocations(Bounded<WireRevocation, REVOCATIONS_PER_FRAME_MAX>),
 }
 
 impl WireControl<'_> {
-    pub(super) const KINDS: u32 = 10;
+    pub(super) const KINDS: u32 = 11;
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +94,28 @@ impl WireAlive {
 
     pub(super) fn read(self) -> Alive {
         Alive { instance: self.instance, other: self.other, signature: whole(self.signature) }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireRevocation {
+    node: [u8; 32],
+    time: u64,
+    signature: Halves,
+}
+
+impl WireRevocation {
+    pub(super) fn new(revocation: &Revocation) -> Self {
+        Self {
+            node: *revocation.node.as_bytes(),
+            time: revocation.time.0,
+            signature: halves(&revocation.signature),
+        }
+    }
+
+    pub(super) fn read(self) -> Result<Revocation, WireFault> {
+        let node = NodeId::from_key(self.node)?;
+        Ok(Revocation { node, time: Millis(self.time), signature: whole(self.signature) })
     }
 }
 

@@ -10,9 +10,9 @@ use crate::{
     ledger::types::{Level, MicroAtp},
     log::{
         Alive, Architecture, Body, Claim, Entry, Genesis, Hardware, Header, Identity, Mode, NodeRecord,
-        Nonce, Signature, Thought, Verified, entry::Hash,
+        Nonce, Revocation, Signature, Thought, Verified, entry::Hash,
     },
-    protocol::frame::{FaultReport, HeadReport, Hello, Instance, SignedRecord},
+    protocol::frame::{FaultReport, HeadReport, Hello, Instance, REVOCATIONS_PER_FRAME_MAX, SignedRecord},
 };
 
 const FEDERATION: FederationId = FederationId([5; 32]);
@@ -92,6 +92,10 @@ fn body(frame: &Bytes) -> &[u8] {
     body
 }
 
+fn revocation() -> Revocation {
+    Revocation { node: identity().node_id(), time: Millis(9), signature: Signature([8; 64]) }
+}
+
 fn control_frames() -> Vec<ControlFrame> {
     let mut frames = vec![
         ControlFrame::Hello(Box::new(hello())),
@@ -102,6 +106,8 @@ fn control_frames() -> Vec<ControlFrame> {
         ControlFrame::Alive(Alive { instance: 6, other: 7, signature: Signature([8; 64]) }),
         ControlFrame::Clone(Alive { instance: 6, other: 7, signature: Signature([8; 64]) }),
         ControlFrame::About { software: "cogmesh 0.1.0".to_owned() },
+        ControlFrame::Revocations(vec![]),
+        ControlFrame::Revocations(vec![revocation(); REVOCATIONS_PER_FRAME_MAX]),
         ControlFrame::Records(vec![]),
         ControlFrame::Records(vec![signed_record(); 2]),
         ControlFrame::Records(vec![signed_record(); RECORDS_PER_FRAME_MAX]),

@@ -50,7 +50,7 @@ impl World {
             identity,
             federation,
             federation_name,
-            ca: None,
+            closed: None,
             policy: self.policy.clone(),
             name,
             claim,
@@ -67,6 +67,7 @@ impl World {
             wake: None,
             written_at: 0,
             events: vec![],
+            revoked: vec![],
             answers: BTreeMap::new(),
             tickets: 0,
             submitted: BTreeMap::new(),
@@ -93,6 +94,7 @@ impl World {
             wake: None,
             written_at: 0,
             events: vec![],
+            revoked: vec![],
             answers: BTreeMap::new(),
             tickets: 0,
             submitted: BTreeMap::new(),
@@ -130,6 +132,9 @@ impl World {
         let state = &mut self.nodes[node];
         state.boots += 1;
         state.setup.instance = instance;
+        if let Some(closed) = &mut state.setup.closed {
+            closed.revoked.clone_from(&state.revoked);
+        }
         let mut out = vec![];
         let books = state.disk.books.clone();
         let standing = state.standing(&books);
