@@ -1,7 +1,7 @@
 """Floods the LAN that it is on with mDNS records: mdns_flood.py SECONDS PACKETS_PER_SECOND ADDRESS FEDERATION ID...
 
 ADDRESS is this host's own, FEDERATION the first 16 hex digits that the victims announce, and each ID is a real node's,
-for which it forges records. Prints as JSON how many packets it sent. Only for a network namespace made for it.
+for which it forges records in the second half. Prints as JSON how many packets it sent. Only for a network namespace made for it.
 """
 
 import base64
@@ -44,22 +44,28 @@ def service(number, instance, host, node, federation):
     )
 
 
-def packets(federation, nodes):
-    """Distinct invented services, forged records of real nodes among them; then records that belong to nothing."""
+def services(federation, nodes):
+    """Distinct invented services, forged records of real nodes among them. These keep a daemon busy."""
     number = 0
     while True:
         number += 1
-        kind = number % 4
-        if kind == 0:
+        if number % 16 == 0:
+            real = nodes[number // 16 % len(nodes)]
+            yield service(number, f"forged{number}-{real[:8]}", real[:8], real.encode(), federation)
+        else:
             id_ = base64.b32encode(os.urandom(32)).decode().lower().rstrip("=")
             yield service(number, f"thor-{id_[:8]}", id_[:8], id_.encode(), federation)
-        elif kind == 1 and number % 64 == 1:
-            real = nodes[number // 64 % len(nodes)]
-            yield service(number, f"forged{number}-{real[:8]}", real[:8], real.encode(), federation)
-        elif kind == 2:
-            yield answers(record(name(f"t{number}", "local"), TXT, bytes([200]) + b"x" * 200))
-        elif kind == 3:
+
+
+def records():
+    """Records that belong to no service and live for ever. These fill a daemon up."""
+    number = 0
+    while True:
+        number += 1
+        if number % 8 == 0:
             yield answers(record(name("again", "local"), ADDRESS, bytes([10, 77, 250, 1])))
+        elif number % 8 == 1:
+            yield answers(record(name(f"t{number}", "local"), TXT, bytes([200]) + b"x" * 200))
         else:
             yield answers(record(name(f"a{number}", "local"), ADDRESS, bytes([10, 77, 251, number % 250])))
 
@@ -71,12 +77,13 @@ out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
 out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
 out.bind((own, 5353))
-source = packets(sys.argv[4].encode(), sys.argv[5:])
+first, then = records(), services(sys.argv[4].encode(), sys.argv[5:])
 begun, sent = time.monotonic(), 0
 while (passed := time.monotonic() - begun) < seconds:
     if sent > passed * per_second:
         time.sleep(0.002)
         continue
+    source = first if passed < seconds / 2 else then
     for _ in range(BURST):
         try:
             out.sendto(next(source), GROUP)
