@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     api::json::Status,
-    net::certificates::{EXPIRES_MS, NodeCertificate},
+    net::{certificates::NodeCertificate, membership::validity},
     node::{
-        LockError, identity_file,
+        LockError, identity_file, membership,
         renewal::{self, RenewalError},
     },
 };
@@ -52,12 +52,15 @@ pub async fn run(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
         Some(status) => status.node.name.clone(),
         None => config::name_in(data_dir, &config::host())?.to_string(),
     };
-    let certificate = NodeCertificate::self_signed(&identity)?;
+    let certificate = match membership::load(data_dir)? {
+        Some(member) => member.certificate,
+        None => NodeCertificate::self_signed(&identity)?,
+    };
     let who = WhoAmI {
         id: identity.node_id().to_text(),
         name,
         certificate_fingerprint: certificate.fingerprint(),
-        certificate_expires_ms: EXPIRES_MS,
+        certificate_expires_ms: validity(certificate.der())?.1.0,
         running: running.is_some(),
     };
     out.one(&who, text)?;
@@ -86,6 +89,7 @@ pub fn renew(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
         | RenewalError::Key(_)
         | RenewalError::Mark(_)
         | RenewalError::NoKey { .. }
+        | RenewalError::HoldsCa { .. }
         | RenewalError::Move { .. } => anyhow::Error::from(error),
     })?;
     let new = NewIdentity {

@@ -207,7 +207,8 @@ pub fn create(
     (node, now): (NodeId, Millis),
     passphrase: Option<&[u8]>,
 ) -> Result<Member, MembershipError> {
-    if data_dir.join(CA_FILE).exists() {
+    // A CA key without the rest is what is left of a federation: it is not written over.
+    if data_dir.join(CA_FILE).exists() || data_dir.join(CA_KEY_FILE).exists() {
         return Err(MembershipError::Taken { path: data_dir.to_owned() });
     }
     let mut seed = Zeroizing::new([0; 32]);
