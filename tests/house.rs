@@ -42,6 +42,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rusqlite", &["src/store/sqlite/"]),
     ("rayon", &["src/store/sqlite/"]),
     ("axum", &["src/api/"]),
+    ("x509_parser", &["src/net/membership.rs"]),
+    ("pkcs8", &["src/node/membership.rs"]),
+    ("qrcode", &["src/cli/invite.rs"]),
+    ("rpassword", &["src/cli/passphrase.rs"]),
     ("clap", &["src/cli/"]),
 ];
 
@@ -49,6 +53,20 @@ const DOORS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["ledger", "log", "protocol"];
 const IMPURE: &[&str] =
     &["tokio", "tracing", "std::fs", "std::thread", "std::time", "std::env", "std::process"];
+
+#[test]
+fn every_direct_dependency_is_listed_with_why_it_is_there() {
+    let manifest: toml::Table = fs::read_to_string("Cargo.toml").unwrap().parse().unwrap();
+    let names = |table: &str| manifest[table].as_table().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let mut wanted = &names("dependencies") | &names("dev-dependencies");
+    // The crate is its own dev-dependency.
+    wanted.remove("cogmesh");
+    let list = fs::read_to_string("docs/dependencies.md").unwrap();
+    let first_cells = list.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let listed: BTreeSet<String> =
+        first_cells.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`').to_owned()).collect();
+    assert_eq!(listed, wanted, "docs/dependencies.md against Cargo.toml");
+}
 
 #[test]
 fn the_table_of_rooms_has_no_circle() {

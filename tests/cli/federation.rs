@@ -142,7 +142,7 @@ fn whoever_has_no_certificate_stays_outside_and_both_say_why() {
 fn certificates_are_renewed_in_time_without_a_lost_link_and_the_new_ones_are_shown() {
     let dir = founded(&["--no-passphrase"]);
     let legion =
-        Node::start_in(dir, &["--name", "legion", "--interface", "lo", "--certificate-lifetime", "6s"]);
+        Node::start_in(dir, &["--name", "legion", "--interface", "lo", "--certificate-lifetime", "9s"]);
     let newcomer = tempfile::tempdir().unwrap();
     let joined = json(&on(&newcomer, &["join", &ticket(&legion, &[]), "--json"]));
     let thor = Node::start_in(newcomer, &["--name", "thor", "--interface", "lo"]);
@@ -150,7 +150,7 @@ fn certificates_are_renewed_in_time_without_a_lost_link_and_the_new_ones_are_sho
     let own = |members: &[Value]| members[0]["certificate_expires_ms"].as_u64().unwrap();
     let first = joined["certificate_expires_ms"].as_u64().unwrap();
     // Twice, so that the second one was asked for with the first.
-    let members = thor.wait_for(&["members"], |members| own(members) >= first + 8_000);
+    let members = thor.wait_for(&["members"], |members| own(members) >= first + 12_000);
     let counters = &json(&thor.ask(&["status", "--json"]))["counters"];
     assert_eq!(
         (&counters["peers_verified"], &counters["peers_lost"]),
