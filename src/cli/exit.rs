@@ -12,7 +12,7 @@ use crate::{
     net::{
         NetError, SocketError,
         join::{JoinError, JoinRefusal},
-        tls::CertificateFault,
+        tls::{CertificateFault, TlsError},
     },
     node::{EnterError, LockError, StartError, membership::MembershipError},
     store::{CopyError, ExportError},
@@ -203,6 +203,12 @@ const fn hint_of_start(error: &StartError) -> Option<&'static str> {
             Some("`ip -brief link` lists the interfaces of this machine")
         }
         StartError::Membership(error) => hint_of_membership(error),
+        StartError::Net(NetError::Tls(TlsError::Own(CertificateFault::Expired))) => Some(
+            "`cogmesh invite`, where members are made, gives a new ticket: `cogmesh join TICKET`; the node keeps its log",
+        ),
+        StartError::Net(NetError::Tls(TlsError::Own(CertificateFault::NotYetValid))) => {
+            Some("set this machine's clock")
+        }
         StartError::Net(_)
         | StartError::Key(_)
         | StartError::Store(_)

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ledger::{policy::Policy, types::Millis},
-    log::{FederationId, FederationName, Identity, NodeId, Ticket},
+    log::{CaHash, FederationId, FederationName, Identity, NodeId, Ticket},
     net::{
         join::{JoinError, join},
         membership::validity,
@@ -77,14 +77,15 @@ pub fn create_federation(
     policy: &Policy,
     passphrase: Option<&[u8]>,
 ) -> Result<Founded, EnterError> {
-    let Entering { _lock, identity, clock } = enter(data_dir)?;
+    let Entering { _lock, identity, clock } = enter(data_dir, None)?;
     let own = (identity.node_id(), clock.now().wall);
     let member = membership::create(data_dir, name, own, passphrase)?;
     let federation = FederationId::new(name, policy, Some(&member.ca.hash().0));
     Ok(Founded { federation, member })
 }
 
-/// Becomes a member with a ticket.
+/// Becomes a member with a ticket, or gets a new certificate with it: a member that was away for longer than its certificate lasts needs
+/// one.
 ///
 /// # Errors
 /// See [`EnterError`].
@@ -92,9 +93,9 @@ pub fn create_federation(
 /// # Cancel safety
 /// The ticket may be used up by then; the same data directory may use it again.
 pub async fn join_federation(data_dir: &Path, ticket: &Ticket) -> Result<Joined, EnterError> {
-    let path = data_dir.to_owned();
+    let (path, ca) = (data_dir.to_owned(), ticket.ca);
     let Entering { _lock, identity, clock } =
-        spawn_blocking(move || enter(&path)).await.map_err(|_| StartError::Failed)??;
+        spawn_blocking(move || enter(&path, Some(ca))).await.map_err(|_| StartError::Failed)??;
     let (ca, certificate) = join(&identity, ticket, wall(&clock)).await?;
     let certificate_expires =
         validity(certificate.der()).map_err(JoinError::Certificate).map_err(EnterError::Join)?.1;
@@ -104,16 +105,18 @@ pub async fn join_federation(data_dir: &Path, ticket: &Ticket) -> Result<Joined,
     Ok(Joined { own: identity.node_id(), certificate_expires })
 }
 
-/// Takes a data directory that belongs to no federation yet; its key is made where there is none.
-fn enter(data_dir: &Path) -> Result<Entering, EnterError> {
+/// Takes a data directory that belongs to no federation yet, or to that one; its key is made where there is none.
+fn enter(data_dir: &Path, federation: Option<CaHash>) -> Result<Entering, EnterError> {
     identity_file::make_data_dir(data_dir)
         .map_err(|source| StartError::DataDir { path: data_dir.to_owned(), source })?;
     let lock = DataDirLock::take(data_dir).map_err(StartError::Lock)?;
-    if membership::load(data_dir)?.is_some() {
-        return Err(MembershipError::Taken { path: data_dir.to_owned() }.into());
-    }
-    if data_dir.join(STORE_FILE).exists() {
-        return Err(EnterError::HasStore { path: data_dir.to_owned() });
+    match membership::load(data_dir)? {
+        Some(member) if Some(member.ca.hash()) == federation => {}
+        Some(_) => return Err(MembershipError::Taken { path: data_dir.to_owned() }.into()),
+        None if data_dir.join(STORE_FILE).exists() => {
+            return Err(EnterError::HasStore { path: data_dir.to_owned() });
+        }
+        None => {}
     }
     let (identity, _mark, _found) = identity(data_dir, Durability::Full)?;
     Ok(Entering { _lock: lock, identity, clock: Arc::new(Clock::start(Millis::ZERO)) })

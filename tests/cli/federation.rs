@@ -1,6 +1,12 @@
 //! Closed federations from the command line: made, joined with tickets, and shut to everybody else.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    thread,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -211,4 +217,28 @@ fn a_member_that_is_thrown_out_is_cut_off_everywhere_and_one_that_was_away_learn
         let _missing = fs::remove_file(dir.path().join(name));
     }
     assert_fails(&on(&dir, &["join", &again]), 1, &["membership was revoked"]);
+}
+
+#[test]
+fn a_member_that_was_away_for_longer_than_its_certificate_lasts_comes_back_with_a_new_ticket() {
+    let legion = Node::start_in(
+        founded(&["--no-passphrase"]),
+        &["--name", "legion", "--interface", "lo", "--certificate-lifetime", "2s"],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let joined = json(&on(&dir, &["join", &ticket(&legion, &[]), "--json"]));
+    let expires = joined["certificate_expires_ms"].as_u64().unwrap();
+    let start = || on(&dir, &["start", "--no-mdns", "--interface", "lo"]);
+    // Certificates name whole seconds, and the last one counts.
+    while u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap() <= expires + 1_000 {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let refused = start();
+    let said = err(&refused);
+    assert!(code(&refused) == 1 && said.contains("certificate has expired"), "{said}");
+    assert!(said.contains("hint: ") && said.contains("cogmesh join"), "{said}");
+    assert_eq!(code(&on(&dir, &["join", &ticket(&legion, &[])])), 0);
+    let other = founded(&["--no-passphrase"]);
+    let stranger = Node::start_in(other, &["--name", "stranger", "--interface", "lo"]);
+    assert_fails(&on(&dir, &["join", &ticket(&stranger, &[])]), 1, &["belongs to a federation already"]);
 }
