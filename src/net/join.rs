@@ -7,7 +7,7 @@
 //! Source: protocol.md, Membership.
 
 use std::{
-    fmt, io,
+    fmt,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -144,9 +144,6 @@ pub enum JoinError {
     /// TLS can't be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// No socket.
-    #[error("no UDP socket can be opened")]
-    Socket(#[source] io::Error),
 }
 
 /// The protocol that a handshake agreed on was this one.

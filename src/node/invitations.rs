@@ -2,11 +2,14 @@
 //! change: a ticket that was used is used after a crash as well.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,6 +36,8 @@ pub const INVITATIONS_FILE: &str = "invitations.json";
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(86_400);
 /// Most tickets that are open at a time.
 const OPEN_MAX: usize = 1_000;
+/// How often a member may get a certificate.
+const RENEWED_EVERY: Millis = Millis(1_000);
 /// So long an ended ticket is still listed.
 const LISTED: Millis = Millis(30 * 86_400_000);
 /// Far above the length of the file.
@@ -78,6 +83,9 @@ pub struct Invitations {
     lifetime: Duration,
     clock: WallClock,
     state: Mutex<State>,
+    /// What every handshake asks, without waiting for a disk: whether the CA's key is open, and until when a ticket is good.
+    signs: AtomicBool,
+    tickets_until: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -87,6 +95,8 @@ struct State {
     secret: Option<Identity>,
     /// Who gets no certificate any more.
     forbidden: BTreeSet<NodeId>,
+    /// When members got their last certificates, as far as that is less than [`RENEWED_EVERY`] ago.
+    renewed: BTreeMap<NodeId, Millis>,
 }
 
 impl Invitations {
@@ -107,10 +117,22 @@ impl Invitations {
             Some(Protection::File) => Some(membership::open_ca_key(data_dir, None)?),
         };
         let forbidden = revoked.iter().map(|revocation| revocation.node).collect();
-        let state = State { invitations: read(data_dir)?, secret, forbidden };
+        let renewed = BTreeMap::new();
+        let state = State { invitations: read(data_dir)?, secret, forbidden, renewed };
         let policy = Ticket::policy_hash(policy);
+        let signs = AtomicBool::new(state.secret.is_some());
+        let tickets_until = AtomicU64::new(last_expiry(&state.invitations));
         let state = Mutex::new(state);
-        Ok(Some(Self { data_dir: data_dir.to_owned(), member, policy, lifetime, clock, state }))
+        Ok(Some(Self {
+            data_dir: data_dir.to_owned(),
+            member,
+            policy,
+            lifetime,
+            clock,
+            state,
+            signs,
+            tickets_until,
+        }))
     }
 
     /// Opens the CA's key until the node stops.
@@ -124,6 +146,7 @@ impl Invitations {
         // A tenth of a second of work, without the lock.
         let secret = membership::open_ca_key(&self.data_dir, passphrase)?;
         self.lock().secret = Some(secret);
+        self.signs.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -181,9 +204,9 @@ impl Invitations {
         Ok(Revocation::sign(secret, federation, node, (self.clock)()))
     }
 
-    /// That node gets no certificate any more.
-    pub(super) fn forbid(&self, node: NodeId) {
-        self.lock().forbidden.insert(node);
+    /// Those nodes get no certificates any more.
+    pub(super) fn forbid(&self, nodes: impl Iterator<Item = NodeId>) {
+        self.lock().forbidden.extend(nodes);
     }
 
     /// Makes a ticket worthless.
@@ -231,9 +254,14 @@ impl Invitations {
         let io = |source| MembershipError::Io { path: self.data_dir.join(INVITATIONS_FILE), source };
         let text = serde_json::to_vec_pretty(&invitations).map_err(|error| io(error.into()))?;
         identity_file::write(&self.data_dir, INVITATIONS_FILE, &text).map_err(io)?;
+        self.tickets_until.store(last_expiry(&invitations), Ordering::Release);
         state.invitations = invitations;
         Ok(())
     }
+}
+
+fn last_expiry(invitations: &[Invitation]) -> u64 {
+    invitations.iter().map(|invitation| invitation.expires_ms).max().unwrap_or_default()
 }
 
 fn not_now(error: &dyn fmt::Display) -> JoinRefusal {
@@ -256,10 +284,8 @@ impl Invitation {
 
 impl JoinDesk for Invitations {
     fn invites(&self) -> bool {
-        let now = (self.clock)();
-        let state = self.lock();
         // Who came in may come again for its certificate while its ticket lasts.
-        state.secret.is_some() && state.invitations.iter().any(|invitation| now.0 < invitation.expires_ms)
+        self.can_sign() && (self.clock)().0 < self.tickets_until.load(Ordering::Acquire)
     }
 
     fn join(&self, node: NodeId, token: &Token) -> Result<NodeCertificate, JoinRefusal> {
@@ -284,19 +310,24 @@ impl JoinDesk for Invitations {
     }
 
     fn can_sign(&self) -> bool {
-        self.lock().secret.is_some()
+        self.signs.load(Ordering::Acquire)
     }
 
     fn renew(&self, node: NodeId) -> Result<NodeCertificate, JoinRefusal> {
+        let now = (self.clock)();
         let mut state = self.lock();
-        let (certificate, until) = self.issue(&state, node)?;
-        let (id, mut invitations) = (node.to_text(), state.invitations.clone());
-        for invitation in &mut invitations {
-            if invitation.used_by.as_ref() == Some(&id) {
-                invitation.certificate_expires_ms = Some(until.0);
-            }
+        // Each costs a sync.
+        if state.renewed.get(&node).is_some_and(|last| now.since(*last) < RENEWED_EVERY) {
+            return Err(JoinRefusal::NotNow);
         }
-        self.keep(&mut state, invitations).map_err(|error| not_now(&error))?;
+        let (certificate, until) = self.issue(&state, node)?;
+        state.renewed.retain(|_, last| now.since(*last) < RENEWED_EVERY);
+        state.renewed.insert(node, now);
+        let (id, mut invitations) = (node.to_text(), state.invitations.clone());
+        if let Some(own) = invitations.iter_mut().find(|one| one.used_by.as_ref() == Some(&id)) {
+            own.certificate_expires_ms = Some(until.0);
+            self.keep(&mut state, invitations).map_err(|error| not_now(&error))?;
+        }
         Ok(certificate)
     }
 
@@ -328,10 +359,7 @@ fn read(data_dir: &Path) -> Result<Vec<Invitation>, MembershipError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    };
+    use std::sync::Arc;
 
     use super::{super::membership::LIFETIME, *};
 
@@ -418,6 +446,23 @@ mod tests {
         assert!(matches!(invitations.unlock(Some(b"wrong")), Err(MembershipError::Passphrase)));
         invitations.unlock(Some(b"correct horse")).unwrap();
         assert!(invitations.join(id(2), &ticket.token).is_ok());
+    }
+
+    #[test]
+    fn a_member_gets_a_certificate_once_a_second_and_nothing_more_where_it_was_thrown_out() {
+        let desk = Desk::new(None);
+        let open = desk.open();
+        assert!(open.renew(id(2)).is_ok());
+        assert_eq!(open.renew(id(2)), Err(JoinRefusal::NotNow));
+        assert!(open.renew(id(3)).is_ok(), "another one");
+        desk.pass(Duration::from_secs(1));
+        assert!(open.renew(id(2)).is_ok());
+        open.forbid([id(2)].into_iter());
+        desk.pass(Duration::from_secs(1));
+        assert_eq!(open.renew(id(2)), Err(JoinRefusal::Revoked));
+        let ticket = open.invite(id(1), vec![], HOUR).unwrap();
+        assert_eq!(open.join(id(2), &ticket.token), Err(JoinRefusal::Revoked));
+        assert!(open.join(id(3), &ticket.token).is_ok(), "it did not use the ticket up");
     }
 
     #[test]

@@ -253,7 +253,7 @@ pub fn remember_inviter(data_dir: &Path, ticket: &Ticket) -> Result<(), Membersh
 
 /// Where the inviter was. It is a hint: a file that says nothing is none.
 fn inviter(data_dir: &Path) -> Option<Hint> {
-    let bytes = read(&data_dir.join(INVITER_FILE)).ok().flatten()?;
+    let bytes = read(&data_dir.join(INVITER_FILE), FILE_BYTES_MAX).ok().flatten()?;
     let lines = std::str::from_utf8(&bytes).ok()?.lines();
     let places: Vec<(NodeId, SocketAddr)> = lines
         .filter_map(|line| line.split_once('@'))
@@ -271,7 +271,7 @@ fn inviter(data_dir: &Path) -> Option<Hint> {
 /// It can't be read.
 pub fn ca_key(data_dir: &Path) -> Result<Option<Protection>, MembershipError> {
     let path = data_dir.join(CA_KEY_FILE);
-    Ok(read(&path)?.map(|bytes| {
+    Ok(read(&path, FILE_BYTES_MAX)?.map(|bytes| {
         let is_encrypted = pem::parse(&*bytes).is_ok_and(|pem| pem.tag() == ENCRYPTED_LABEL);
         if is_encrypted { Protection::Passphrase } else { Protection::File }
     }))
@@ -293,7 +293,7 @@ pub enum Protection {
 pub fn open_ca_key(data_dir: &Path, passphrase: Option<&[u8]>) -> Result<Identity, MembershipError> {
     let path = data_dir.join(CA_KEY_FILE);
     let damaged = || MembershipError::Damaged { path: path.clone(), what: "Ed25519 key" };
-    let Some(bytes) = read(&path)? else {
+    let Some(bytes) = read(&path, FILE_BYTES_MAX)? else {
         return Err(MembershipError::NoCaKey { path: data_dir.to_owned() });
     };
     let mode = mode(&path)?;
@@ -341,20 +341,24 @@ fn mode(path: &Path) -> Result<u32, MembershipError> {
     Ok(metadata.permissions().mode() & 0o777)
 }
 
-pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, MembershipError> {
+/// A file of at most so many bytes; `None` where there is none.
+pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>, MembershipError> {
     let io = |source| MembershipError::Io { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(error)),
     };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize));
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
+    // With room for all of it, so that no part of a secret is left behind where a growing buffer moves.
+    let length = file.metadata().map_err(io)?.len().min(bytes_max);
+    let room = usize::try_from(length.saturating_add(1)).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.take(bytes_max).read_to_end(&mut bytes).map_err(io)?;
     Ok(Some(bytes))
 }
 
 fn read_pem(path: &Path, label: &str, what: &'static str) -> Result<Option<Vec<u8>>, MembershipError> {
-    let Some(bytes) = read(path)? else { return Ok(None) };
+    let Some(bytes) = read(path, FILE_BYTES_MAX)? else { return Ok(None) };
     match pem::parse(&*bytes).ok().filter(|pem| pem.tag() == label) {
         Some(pem) => Ok(Some(pem.into_contents())),
         None => Err(MembershipError::Damaged { path: path.to_owned(), what }),

@@ -53,6 +53,8 @@ impl Renewing {
             if let Some(certificate) = self.ask().await {
                 self.take(certificate).await;
                 told = false;
+                // Where it is due already (a clock there is far behind, or it lasts a moment) nobody is asked again at once.
+                sleep(RETRY_MIN).await;
                 continue;
             }
             if !told {

@@ -15,10 +15,13 @@ use super::{
 use crate::{
     ledger::types::Millis,
     log::{Revocation, Signature},
+    protocol::revocations::REVOCATIONS_MAX,
 };
 
 /// The file in the data directory.
 const REVOCATIONS_FILE: &str = "revocations.json";
+/// Above the length of the longest list: each takes less than 300 bytes.
+const FILE_BYTES_MAX: u64 = 300 * REVOCATIONS_MAX as u64;
 
 /// The list, and where it is.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl RevocationFile {
     pub(super) fn load(data_dir: &Path) -> Result<Self, MembershipError> {
         let path = data_dir.join(REVOCATIONS_FILE);
         let damaged = || MembershipError::Damaged { path: path.clone(), what: "list of revocations" };
-        let list = match read(&path)? {
+        let list = match read(&path, FILE_BYTES_MAX)? {
             None => vec![],
             Some(bytes) => {
                 let lines: Vec<Line> = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
@@ -58,12 +61,12 @@ impl RevocationFile {
         &self.list
     }
 
-    /// Adds one, for good. Blocks for a sync; that happens once for each node that is thrown out.
+    /// Adds some, for good. Blocks for a sync; that happens when nodes are thrown out, and when one that was away hears of it.
     ///
     /// # Errors
     /// It can't be written. It counts until the node stops all the same.
-    pub(super) fn add(&mut self, revocation: Revocation) -> Result<(), MembershipError> {
-        self.list.push(revocation);
+    pub(super) fn add(&mut self, revocations: Vec<Revocation>) -> Result<(), MembershipError> {
+        self.list.extend(revocations);
         let lines: Vec<Line> = self.list.iter().map(line).collect();
         let io =
             |source: io::Error| MembershipError::Io { path: self.data_dir.join(REVOCATIONS_FILE), source };
@@ -92,7 +95,27 @@ fn parsed(line: &Line) -> Option<Revocation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{FederationId, Identity};
+    use crate::log::{FederationId, Identity, NodeId};
+
+    #[test]
+    fn the_longest_list_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = |number: u32| {
+            let mut key = [255; 32];
+            key[..4].copy_from_slice(&number.to_le_bytes());
+            let (node, time) = (NodeId::from_stored(key), Millis(u64::MAX));
+            Revocation { node, time, signature: Signature([255; 64]) }
+        };
+        let longest: Vec<Revocation> =
+            (0..REVOCATIONS_MAX as u32).map(one).filter(has_readable_key).collect();
+        assert!(longest.len() > REVOCATIONS_MAX / 2);
+        RevocationFile::load(dir.path()).unwrap().add(longest.clone()).unwrap();
+        assert_eq!(RevocationFile::load(dir.path()).unwrap().list(), longest);
+    }
+
+    fn has_readable_key(revocation: &Revocation) -> bool {
+        NodeId::from_key(*revocation.node.as_bytes()).is_ok()
+    }
 
     #[test]
     fn what_was_revoked_is_there_after_a_restart_and_a_damaged_list_is_refused() {
@@ -103,7 +126,7 @@ mod tests {
             .map(|node| Revocation::sign(&ca, &FederationId([5; 32]), node, Millis(7)))
             .to_vec();
         for revocation in &revocations {
-            RevocationFile::load(dir.path()).unwrap().add(*revocation).unwrap();
+            RevocationFile::load(dir.path()).unwrap().add(vec![*revocation]).unwrap();
         }
         assert_eq!(RevocationFile::load(dir.path()).unwrap().list(), revocations);
         let path = dir.path().join(REVOCATIONS_FILE);

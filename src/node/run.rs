@@ -332,7 +332,7 @@ impl Loop {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Store(records) => self.store(turn, records),
-                Effect::Revoked(revocation) => self.revoked(revocation),
+                Effect::Revoked(revocations) => self.revoked(revocations),
                 Effect::Answer { ticket, answer } => {
                     fail_point("published");
                     turn.answer(ticket, answer);
@@ -389,11 +389,11 @@ impl Loop {
     }
 
     /// Kept before anybody is told or turned away: those effects come later.
-    fn revoked(&mut self, revocation: Revocation) {
+    fn revoked(&mut self, revocations: Vec<Revocation>) {
         if let Some(desk) = &self.desk {
-            desk.forbid(revocation.node);
+            desk.forbid(revocations.iter().map(|revocation| revocation.node));
         }
-        if let Err(error) = self.revocations.add(revocation) {
+        if let Err(error) = self.revocations.add(revocations) {
             let what = format!("a revocation can't be written down: {}", describe(&error));
             self.tell(Event::Trouble { what });
         }

@@ -313,8 +313,8 @@ pub struct Dial {
 /// What goes out.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Keep that a node is a member no more.
-    Revoked(Revocation),
+    /// Keep that those nodes are members no more.
+    Revoked(Vec<Revocation>),
     /// Keep these, all or none; where they hold our own entries, [`Input::Stored`] comes back.
     Store(Vec<Record>),
     /// Tell the submitter.

@@ -190,7 +190,7 @@ impl Federation {
                 self.mending.ended(now.mono, link, author, out);
             }
             Input::Revoke(revocation) => {
-                let changes = self.neighbours.revoked((&self.setup, now), None, revocation, out);
+                let changes = self.neighbours.revoked((&self.setup, now), None, vec![revocation], out);
                 self.changed(now, changes, out);
             }
             Input::QueueFull { link, kind } => self.queue_full(now, link, kind, out),

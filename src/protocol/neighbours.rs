@@ -280,9 +280,7 @@ impl Neighbours {
                 Change::TurnedAway { record } => self.met(at, record, out),
                 Change::Records { via, records } => left.extend(self.told_records(at, via, records, out)),
                 Change::Revocations { via, revocations } => {
-                    for revocation in revocations {
-                        left.extend(self.revoked(at, Some(via), revocation, out));
-                    }
+                    left.extend(self.revoked(at, Some(via), revocations, out));
                 }
                 Change::Established { link, node, known, record, side } => {
                     out.extend(
@@ -303,32 +301,43 @@ impl Neighbours {
         left
     }
 
-    /// A node is a member no more; `via`: who told. It is told on to all others before it is turned away.
+    /// Nodes are members no more; `via`: who told. All others are told before they are turned away. What comes behind one that the CA
+    /// did not sign is not looked at.
     pub fn revoked(
         &mut self,
         at: (&Setup, Now),
         via: Option<NodeId>,
-        revocation: Revocation,
+        told: Vec<Revocation>,
         out: &mut Vec<Effect>,
     ) -> Vec<LinkChange> {
-        match self.revocations.learn(&at.0.federation, revocation) {
-            Ok(false) => return vec![],
-            Ok(true) => {}
-            Err(_) => {
-                let about = "a revocation that the CA did not sign".to_owned();
-                return via.map(|via| self.strike(at, via, about, out)).unwrap_or_default();
+        let (mut news, mut is_wrong) = (vec![], false);
+        for revocation in told {
+            match self.revocations.learn(&at.0.federation, revocation) {
+                Ok(true) => news.push(revocation),
+                Ok(false) => {}
+                Err(_) => {
+                    is_wrong = true;
+                    break;
+                }
             }
         }
-        let node = revocation.node;
-        out.push(Effect::Revoked(revocation));
-        out.push(Effect::Event(Event::MemberRevoked { node, own: node == at.0.id() }));
-        for (link, peer) in self.peers.counting() {
-            if Some(peer) != via && peer != node {
-                out.push(Effect::Control { link, frame: ControlFrame::Revocations(vec![revocation]) });
+        let mut changes = vec![];
+        if !news.is_empty() {
+            // All at once: keeping them is a sync of the disk.
+            out.push(Effect::Revoked(news.clone()));
+            for (link, _) in self.peers.counting().into_iter().filter(|(_, peer)| Some(*peer) != via) {
+                out.push(Effect::Control { link, frame: ControlFrame::Revocations(news.clone()) });
             }
         }
-        self.dialling.forget_record(node);
-        self.expel(at, node, &Refusal::plain(RefusalCode::Revoked), out)
+        for Revocation { node, .. } in news {
+            out.push(Effect::Event(Event::MemberRevoked { node, own: node == at.0.id() }));
+            self.dialling.forget_record(node);
+            changes.extend(self.expel(at, node, &Refusal::plain(RefusalCode::Revoked), out));
+        }
+        if let Some(via) = via.filter(|_| is_wrong) {
+            changes.extend(self.strike(at, via, "a revocation that the CA did not sign".to_owned(), out));
+        }
+        changes
     }
 
     /// Who is a member no more.

@@ -9,7 +9,7 @@ use super::frame::{ControlFrame, REVOCATIONS_PER_FRAME_MAX};
 use crate::log::{CaKey, FederationId, NodeId, Revocation, identity::BadSignature};
 
 /// Most that are known. Only the CA makes them, so this bounds nothing but a mistake of its owner.
-const KNOWN_MAX: usize = 10_000;
+pub const REVOCATIONS_MAX: usize = 10_000;
 
 /// Who was revoked, as far as this node knows.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl Revocations {
     /// # Errors
     /// The federation's CA did not sign it.
     pub fn learn(&mut self, federation: &FederationId, revocation: Revocation) -> Result<bool, BadSignature> {
-        if self.known.contains_key(&revocation.node) || self.known.len() >= KNOWN_MAX {
+        if self.known.contains_key(&revocation.node) || self.known.len() >= REVOCATIONS_MAX {
             return Ok(false);
         }
         let ca = self.ca.ok_or(BadSignature { node: revocation.node })?;

@@ -359,7 +359,7 @@ impl World {
                 Effect::Admit { link } => self.admit(link),
                 Effect::Close { link, refusal } => self.close(link, refusal),
                 Effect::Verify { .. } => {}
-                Effect::Revoked(revocation) => self.nodes[node].revoked.push(revocation),
+                Effect::Revoked(revocations) => self.nodes[node].revoked.extend(revocations),
                 Effect::Event(event) => self.nodes[node].events.push(event),
             }
         }
