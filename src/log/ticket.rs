@@ -122,7 +122,9 @@ impl Ticket {
         FederationId::new(&self.name, policy, Some(&self.ca.0))
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    /// Its layout, without the checksum that its text has.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![LAYOUT];
         put_short(&mut out, self.name.as_str());
         out.extend_from_slice(&self.policy);
@@ -137,6 +139,29 @@ impl Ticket {
             put_address(&mut out, address);
         }
         out
+    }
+
+    /// Reads its layout.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, TicketFault> {
+        let mut reader = Reader::new(bytes);
+        match reader.u8()? {
+            LAYOUT => {}
+            other => return Err(TicketFault::Version(other)),
+        }
+        let name = FederationName::try_from(reader.short()?)?;
+        let (policy, ca) = (reader.array()?, CaHash(reader.array()?));
+        let inviter = NodeId::from_key(reader.array()?)?;
+        let (token, expires) = (Token(reader.array()?), Millis(reader.u64()?));
+        let count = reader.u8()?;
+        if usize::from(count) > RECORD_ADDRESSES_MAX {
+            return Err(RecordFault::TooMany { addresses: usize::from(count) }.into());
+        }
+        let addresses = (0..count).map(|_| read_address(&mut reader)).collect::<Result<_, _>>()?;
+        reader.finish()?;
+        Ok(Self { name, policy, ca, inviter, addresses, token, expires })
     }
 }
 
@@ -164,22 +189,7 @@ impl FromStr for Ticket {
         if sha256(&[bytes]).get(..CHECKSUM_BYTES) != Some(checksum) {
             return Err(TicketFault::Checksum);
         }
-        let mut reader = Reader::new(bytes);
-        match reader.u8()? {
-            LAYOUT => {}
-            other => return Err(TicketFault::Version(other)),
-        }
-        let name = FederationName::try_from(reader.short()?)?;
-        let (policy, ca) = (reader.array()?, CaHash(reader.array()?));
-        let inviter = NodeId::from_key(reader.array()?)?;
-        let (token, expires) = (Token(reader.array()?), Millis(reader.u64()?));
-        let count = reader.u8()?;
-        if usize::from(count) > RECORD_ADDRESSES_MAX {
-            return Err(RecordFault::TooMany { addresses: usize::from(count) }.into());
-        }
-        let addresses = (0..count).map(|_| read_address(&mut reader)).collect::<Result<_, _>>()?;
-        reader.finish()?;
-        Ok(Self { name, policy, ca, inviter, addresses, token, expires })
+        Self::parse(bytes)
     }
 }
 

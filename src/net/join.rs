@@ -302,12 +302,11 @@ async fn ask(connection: &Connection, question: &[u8]) -> Option<Vec<u8>> {
     receive.read_to_end(ANSWER_BYTES_MAX).await.ok()
 }
 
-fn check(
-    identity: &Identity,
-    wanted: CaHash,
-    answer: &[u8],
-    clock: WallClock,
-) -> Result<(CaCertificate, NodeCertificate), JoinError> {
+/// The certificates in an answer; nothing is checked yet but that they can be read as such.
+///
+/// # Errors
+/// What was said instead, or that it is no answer.
+pub fn read_answer(answer: &[u8]) -> Result<(CaCertificate, NodeCertificate), JoinError> {
     let (&number, rest) = answer.split_first().ok_or(JoinError::Answer)?;
     if number != 0 {
         let refusal = JoinRefusal::ALL.into_iter().find(|refusal| refusal.number() == number);
@@ -318,11 +317,19 @@ fn check(
     if !rest.is_empty() {
         return Err(JoinError::Answer);
     }
-    let ca = CaCertificate::from_der(ca)?;
+    Ok((CaCertificate::from_der(ca)?, NodeCertificate::from_der(certificate.to_vec())))
+}
+
+fn check(
+    identity: &Identity,
+    wanted: CaHash,
+    answer: &[u8],
+    clock: WallClock,
+) -> Result<(CaCertificate, NodeCertificate), JoinError> {
+    let (ca, certificate) = read_answer(answer)?;
     if ca.hash() != wanted {
         return Err(JoinError::OtherCa);
     }
-    let certificate = NodeCertificate::from_der(certificate.to_vec());
     let membership = Membership::Closed { ca: ca.clone(), certificate: certificate.clone(), clock };
     match Credentials::new(identity, &membership) {
         Ok(_) => Ok((ca, certificate)),

@@ -69,11 +69,11 @@ pub(super) struct Nic {
 
 /// An address of an interface, with the network that it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Net {
+pub struct Net {
     /// The address.
-    pub(super) ip: IpAddr,
+    pub ip: IpAddr,
     /// The length of its network's prefix in bits.
-    pub(super) prefix: u8,
+    pub prefix: u8,
 }
 
 impl Net {

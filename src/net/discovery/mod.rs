@@ -27,7 +27,7 @@ mod mdns;
 mod netlink;
 mod preflight;
 mod remembered;
-mod sighting;
+pub mod sighting;
 mod sleep;
 mod trouble;
 mod watch;
@@ -48,7 +48,7 @@ use tokio_util::{
 use self::trouble::Trouble;
 pub(super) use self::{heard::RECORDS_MAX, watch::LISTENERS_MAX};
 pub use self::{
-    interfaces::{Interfaces, machine_addresses},
+    interfaces::{Interfaces, Net, machine_addresses},
     remembered::{remembered, seeds},
 };
 use crate::{

@@ -21,24 +21,24 @@ const ADDRESSES_MAX: usize = 8;
 
 /// An announcement as the mDNS library read it. Foreign in every field.
 #[derive(Clone, Debug)]
-pub(super) struct Record<'a> {
+pub struct Record<'a> {
     /// The instance's label, `name-shortid`.
-    pub(super) instance: &'a str,
+    pub instance: &'a str,
     /// Of the SRV record.
-    pub(super) port: u16,
+    pub port: u16,
     /// `v=` of the TXT record.
-    pub(super) version: Option<&'a str>,
+    pub version: Option<&'a str>,
     /// `id=` of the TXT record.
-    pub(super) id: Option<&'a str>,
+    pub id: Option<&'a str>,
     /// `fed=` of the TXT record.
-    pub(super) federation: Option<&'a str>,
+    pub federation: Option<&'a str>,
     /// Of the A and AAAA records; with the interface that an IPv6 one was heard on.
-    pub(super) addresses: Vec<(IpAddr, u32)>,
+    pub addresses: Vec<(IpAddr, u32)>,
 }
 
 /// Why a record is no hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ignored {
+pub enum Ignored {
     /// Its version is not ours.
     Version,
     /// Its id, federation or port can't be.
@@ -49,7 +49,10 @@ pub(super) enum Ignored {
 
 /// Reads an announcement that was heard on an interface with these networks. Our own is passed on, too: where it names
 /// addresses that are not ours, a copy of this node announces itself.
-pub(super) fn read(record: &Record<'_>, nets: &BTreeSet<Net>) -> Result<(NodeId, Hint), Ignored> {
+///
+/// # Errors
+/// Why it is not worth a hint.
+pub fn read(record: &Record<'_>, nets: &BTreeSet<Net>) -> Result<(NodeId, Hint), Ignored> {
     if record.version != Some(VERSION) {
         return Err(Ignored::Version);
     }
