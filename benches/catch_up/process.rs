@@ -44,6 +44,7 @@ pub(crate) fn policy() -> Policy {
 
 pub(crate) fn config(dir: &Path, name: &str, peers: &[SocketAddr]) -> Config {
     Config {
+        pki: None,
         data_dir: dir.to_owned(),
         name: name.parse().unwrap(),
         hardware: Hardware::Software,

@@ -66,6 +66,10 @@ pub struct Node {
     pub version: String,
     /// How long it has been running, in seconds.
     pub uptime_s: u64,
+    /// SHA-256 of the certificate that it shows now, in lower-case hex.
+    pub certificate_fingerprint: String,
+    /// When that expires: milliseconds since the Unix epoch.
+    pub certificate_expires_ms: u64,
     /// Its federation.
     pub federation: Federation,
 }

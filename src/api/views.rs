@@ -98,6 +98,8 @@ pub fn node(handle: &Handle) -> json::Node {
         arch: about.arch.to_string(),
         version: about.version.to_owned(),
         uptime_s: handle.uptime().as_secs(),
+        certificate_fingerprint: handle.certificate_fingerprint(),
+        certificate_expires_ms: handle.certificate_expires_ms(),
         federation: json::Federation {
             id: about.federation.hex(),
             name: about.federation_name.to_string(),

@@ -169,6 +169,15 @@ pub struct StartArgs {
     /// MiB that should stay free on the disk: below it the node only reads and serves; 0 for no limit [default: 256]
     #[arg(long, value_name = "MIB", env = "COGMESH_DISK_MIN", hide_env_values = true, value_parser = clap::value_parser!(u64).range(..=options::DISK_MIN_MIB_LIMIT))]
     pub disk_min: Option<u64>,
+    /// Certificate of your own PKI's CA (PEM), which makes the federation a closed one; with `--cert`. SIGHUP reads the files again
+    #[arg(long, value_name = "FILE", env = "COGMESH_CA", hide_env_values = true)]
+    pub ca: Option<PathBuf>,
+    /// Certificate that your own PKI gave this node (PEM), and after it those between it and the CA
+    #[arg(long, value_name = "FILE", env = "COGMESH_CERT", hide_env_values = true)]
+    pub cert: Option<PathBuf>,
+    /// This node's key (Ed25519, PKCS#8 in PEM), taken into the data directory at the first start [default: the one in the data directory]
+    #[arg(long, value_name = "FILE", env = "COGMESH_KEY", hide_env_values = true)]
+    pub key: Option<PathBuf>,
     /// How long the certificates last that this node gives to members, where it holds the CA's key of a closed federation [default: 30d]
     #[arg(long, value_name = "TIME", env = "COGMESH_CERTIFICATE_LIFETIME", hide_env_values = true, value_parser = options::lifetime)]
     pub certificate_lifetime: Option<u64>,

@@ -23,7 +23,10 @@ use super::{
 use crate::{
     ledger::{policy::Policy, types::Level},
     log::{FederationName, Hardware, NodeName},
-    node::{Config, Listen, PeerOption, config::DISK_FREE_MIN, hardware::Machine, membership::LIFETIME},
+    node::{
+        Config, Listen, PeerOption, config::DISK_FREE_MIN, hardware::Machine, membership::LIFETIME,
+        pki::PkiFiles,
+    },
     store::{CorpusBounds, Durability},
 };
 
@@ -78,6 +81,9 @@ struct FileOptions {
     max_bytes: Option<u64>,
     #[serde(default, alias = "disk_min", deserialize_with = "disk_min")]
     disk_min: Option<u64>,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
     #[serde(default, alias = "certificate_lifetime", deserialize_with = "lifetime")]
     certificate_lifetime: Option<u64>,
     interactive: Option<bool>,
@@ -108,6 +114,13 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
     let interface = or_file("interface", typed.interface, file.interface, options::interface)?;
     let peers = or_file("peer", typed.peer, file.peer, options::peer)?;
     let policy = policy(typed.policy.as_deref(), data_dir)?;
+    // A path in the file is meant from where the file is.
+    let beside = |path: Option<PathBuf>| path.map(|path| data_dir.join(path));
+    let pki = pki([
+        typed.ca.or_else(|| beside(file.ca)),
+        typed.cert.or_else(|| beside(file.cert)),
+        typed.key.or_else(|| beside(file.key)),
+    ])?;
     let hardware = typed.hardware.or(file.hardware).unwrap_or(machine.hardware);
     let level = match typed.level.or(file.level) {
         Some(number) => Level::try_from(number)?,
@@ -124,6 +137,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
         hardware,
         level,
         federation: typed.federation.or(file.federation),
+        pki,
         policy,
         listen: listen(interface),
         port: typed.port.or_else(|| file.port.map(NonZeroU16::get)),
@@ -172,6 +186,15 @@ pub fn name_in(data_dir: &Path, host: &str) -> anyhow::Result<NodeName> {
 #[must_use]
 pub fn host() -> String {
     gethostname::gethostname().to_string_lossy().into_owned()
+}
+
+fn pki([ca, certificate, key]: [Option<PathBuf>; 3]) -> Result<Option<PkiFiles>, Failure> {
+    match (ca, certificate, key) {
+        (Some(ca), Some(certificate), key) => Ok(Some(PkiFiles { ca, certificate, key })),
+        (None, None, None) => Ok(None),
+        (Some(_), None, _) => Err(Failure::usage("`--ca` needs `--cert`, this node's certificate")),
+        (None, _, _) => Err(Failure::usage("`--cert` and `--key` need `--ca`, the certificate of the CA")),
+    }
 }
 
 fn listen(mut interfaces: Vec<String>) -> Listen {
@@ -311,7 +334,8 @@ mod tests {
     fn the_file_sets_every_option_and_what_was_typed_wins() {
         let file = "name = 'thor'\nport = 9000\ninterface = 'eth0'\npeer = ['a:1', 'b:2']\nno-mdns = true\n\
             federation = 'workshop'\nhardware = 'trustzone'\nlevel = 2\nmax-peers = 8\ndurability = 'normal'\n\
-            write-without-peers = true\nmax-thoughts = 500\nmax-bytes = 2000000\ndisk-min = 64\ninteractive = true\nlog-format = 'json'\n";
+            write-without-peers = true\nmax-thoughts = 500\nmax-bytes = 2000000\ndisk-min = 64\ninteractive = true\nlog-format = 'json'\n\
+            ca = '/etc/pki/ca.pem'\ncert = 'node.pem'\n";
         let run = with_file(file, StartArgs::default()).unwrap();
         assert_eq!((run.config.name.as_str(), run.config.port), ("thor", Some(9000)));
         assert_eq!(run.config.listen, Listen::Interfaces(vec!["eth0".to_owned()]));
@@ -321,6 +345,9 @@ mod tests {
         assert_eq!((run.config.durability, run.config.write_without_peers), (Durability::Normal, true));
         assert_eq!(run.config.corpus, CorpusBounds { thoughts_max: 500, bytes_max: 2_000_000 });
         assert_eq!(run.config.disk_free_min, 64 << 20);
+        let pki = run.config.pki.unwrap();
+        assert_eq!((pki.ca.as_path(), pki.key), (Path::new("/etc/pki/ca.pem"), None));
+        assert!(pki.certificate.is_absolute() && pki.certificate.ends_with("node.pem"), "beside the file");
         let typed = StartArgs { port: Some(9001), no_mdns: Some(false), ..StartArgs::default() };
         let run = with_file(file, typed).unwrap();
         assert_eq!((run.config.port, run.config.mdns, run.config.name.as_str()), (Some(9001), true, "thor"));
@@ -358,6 +385,14 @@ mod tests {
     fn more_peers_than_links_are_refused_with_both_names() {
         let error = refused("peer = ['a:1', 'b:2']\nmax-peers = 1");
         assert!(error.contains("--peer") && error.contains("--max-peers"), "{error}");
+    }
+
+    #[test]
+    fn a_pki_needs_a_ca_and_a_certificate() {
+        for (text, missing) in [("ca = 'a'", "--cert"), ("cert = 'b'", "--ca"), ("key = 'c'", "--ca")] {
+            let error = refused(text);
+            assert!(error.contains(missing), "{text}: {error}");
+        }
     }
 
     #[test]

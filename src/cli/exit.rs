@@ -14,7 +14,7 @@ use crate::{
         join::{JoinError, JoinRefusal},
         tls::{CertificateFault, TlsError},
     },
-    node::{EnterError, LockError, StartError, membership::MembershipError},
+    node::{EnterError, LockError, StartError, membership::MembershipError, pki::PkiError},
     store::{CopyError, ExportError},
 };
 
@@ -203,6 +203,7 @@ const fn hint_of_start(error: &StartError) -> Option<&'static str> {
             Some("`ip -brief link` lists the interfaces of this machine")
         }
         StartError::Membership(error) => hint_of_membership(error),
+        StartError::Pki(error) => hint_of_pki(error),
         StartError::Net(NetError::Tls(TlsError::Own(CertificateFault::Expired))) => Some(
             "`cogmesh invite`, where members are made, gives a new ticket: `cogmesh join TICKET`; the node keeps its log",
         ),
@@ -214,6 +215,35 @@ const fn hint_of_start(error: &StartError) -> Option<&'static str> {
         | StartError::Store(_)
         | StartError::Randomness
         | StartError::Failed => None,
+    }
+}
+
+const fn hint_of_pki(error: &PkiError) -> Option<&'static str> {
+    match error {
+        PkiError::File(error) => hint_of_membership(error),
+        PkiError::OtherNode { .. } => {
+            Some("`--data-dir` names another one for that key; one directory is one node, with one log")
+        }
+        PkiError::Taken { .. } => Some("leave `--ca` away, or name another data directory with `--data-dir`"),
+        PkiError::NoName { .. } => {
+            Some("name the federation with `--federation NAME`, the same on all of its nodes")
+        }
+        PkiError::OtherCa { .. } => Some(
+            "all nodes of a federation have the same CA; stop the node and start it on another data directory",
+        ),
+        PkiError::OtherKey { .. } => Some(
+            "`cogmesh id` shows the node's id, which is its key; the certificate is to be made from the request of that key",
+        ),
+        PkiError::Useless { fault: CertificateFault::NotYetValid, .. } => Some("set this machine's clock"),
+        PkiError::Useless { fault: CertificateFault::OtherName, .. } => Some(
+            "its subject alternative names must hold one URI, `cogmesh:` and the node's id; see certs/README.md",
+        ),
+        PkiError::Key(_)
+        | PkiError::NoKey { .. }
+        | PkiError::TooMany { .. }
+        | PkiError::Useless { .. }
+        | PkiError::Tls(_)
+        | PkiError::Failed => None,
     }
 }
 

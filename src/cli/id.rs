@@ -52,15 +52,22 @@ pub async fn run(data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
         Some(status) => status.node.name.clone(),
         None => config::name_in(data_dir, &config::host())?.to_string(),
     };
-    let certificate = match membership::load(data_dir)? {
-        Some(member) => member.certificate,
-        None => NodeCertificate::self_signed(&identity)?,
+    // So is what it shows, which may come from files elsewhere.
+    let (certificate_fingerprint, certificate_expires_ms) = match &running {
+        Some(status) => (status.node.certificate_fingerprint.clone(), status.node.certificate_expires_ms),
+        None => {
+            let certificate = match membership::load(data_dir)? {
+                Some(member) => member.certificate,
+                None => NodeCertificate::self_signed(&identity)?,
+            };
+            (certificate.fingerprint(), validity(certificate.der())?.1.0)
+        }
     };
     let who = WhoAmI {
         id: identity.node_id().to_text(),
         name,
-        certificate_fingerprint: certificate.fingerprint(),
-        certificate_expires_ms: validity(certificate.der())?.1.0,
+        certificate_fingerprint,
+        certificate_expires_ms,
         running: running.is_some(),
     };
     out.one(&who, text)?;

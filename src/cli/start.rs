@@ -23,6 +23,7 @@ use super::{
     exit::{Exit, Failure},
     interactive, log_lines,
     show::{Form, escaped},
+    time,
 };
 use crate::{
     api::{
@@ -67,6 +68,7 @@ pub async fn run(typed: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) -
     }
     // Before anything takes time, so that no signal is lost.
     let mut signals = Signals::listen()?;
+    let hangups = run.config.pki.is_some().then(|| listen(SignalKind::hangup())).transpose()?;
     let handle = tokio::select! {
         started = node::start(run.config) => started?,
         () = signals.next() => return Ok(Exit::Done.into()),
@@ -86,11 +88,13 @@ pub async fn run(typed: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) -
         () = signals.next() => return stop(handle, api, &mut signals).await,
     };
     let user = run.interactive.then_some(&mut out);
+    let reloading = hangups.map(|hangups| tokio::spawn(reload(handle.clone(), hangups)));
     // Who wants to be told and can't be does not want the node.
     let ran = match told {
         Ok(()) => until_asked(&handle, &mut signals, user).await,
         Err(error) => Err(error),
     };
+    reloading.inspect(tokio::task::JoinHandle::abort);
     let stopped = stop(handle, api, &mut signals).await;
     // The events end with the last handle; what is told by then is told.
     let _late = timeout(LAST_LINES_MAX, telling).await;
@@ -108,6 +112,23 @@ async fn log_begun(handle: &Handle) {
     };
     // What is wrong with the disk, the node says itself.
     let _late = timeout(LOG_BEGUN_MAX, begun).await;
+}
+
+/// Reads the certificates of the operator's own PKI again at each SIGHUP. Without one the signal ends the process, as it does any
+/// whose terminal goes.
+async fn reload(handle: Handle, mut asked: Signal) {
+    while asked.recv().await.is_some() {
+        match handle.reload_certificates().await {
+            Some(Ok(until)) => {
+                tracing::info!(until = %time::shown(until.0), "the certificates were read again, and are shown from now on");
+            }
+            Some(Err(error)) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the certificates can't be used; the old ones still count");
+            }
+            None => {}
+        }
+    }
 }
 
 /// Ends well where somebody asked, and with the reason where the node ended by itself.
@@ -142,6 +163,10 @@ async fn stop(handle: Handle, api: Api, signals: &mut Signals) -> anyhow::Result
     }
 }
 
+fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).context("can't listen for signals")
+}
+
 /// SIGINT and SIGTERM.
 struct Signals {
     interrupt: Signal,
@@ -150,7 +175,6 @@ struct Signals {
 
 impl Signals {
     fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("can't listen for signals");
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 

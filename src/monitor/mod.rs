@@ -75,6 +75,16 @@ impl Monitor {
         self.lock().raise(name, about, wall_ms);
     }
 
+    /// Counts what no event tells.
+    pub fn tally(&self, name: &str) {
+        self.lock().count(name.to_owned());
+    }
+
+    /// Ends an alert that no event ends.
+    pub fn end(&self, name: &str) {
+        self.lock().alerts.retain(|alert| alert.name != name);
+    }
+
     /// How often what happened since the process started.
     #[must_use]
     pub fn counters(&self) -> BTreeMap<String, u64> {

@@ -16,6 +16,8 @@ use crate::log::Identity;
 #[derive(Clone, PartialEq, Eq)]
 pub struct NodeCertificate {
     der: Vec<u8>,
+    /// Those between it and the CA, from it on: an operator's own PKI may have some.
+    intermediates: Vec<Vec<u8>>,
 }
 
 /// When every certificate expires, in milliseconds since the Unix epoch: 9999-12-31.
@@ -61,13 +63,19 @@ impl NodeCertificate {
         params.distinguished_name.push(DnType::CommonName, id);
         // The serial number is left to rcgen, which takes it from the key's hash: nothing in here is random.
         let certificate = params.self_signed(&pair).map_err(CertificateError::Made)?;
-        Ok(Self { der: certificate.der().to_vec() })
+        Ok(Self::from_der(certificate.der().to_vec()))
     }
 
     /// A certificate that somebody else made; whether it is good for anything is seen when it is used.
     #[must_use]
     pub const fn from_der(der: Vec<u8>) -> Self {
-        Self { der }
+        Self { der, intermediates: vec![] }
+    }
+
+    /// The same, shown together with those between it and the CA; the one that signed it comes first.
+    #[must_use]
+    pub fn with_intermediates(self, intermediates: Vec<Vec<u8>>) -> Self {
+        Self { intermediates, ..self }
     }
 
     /// Its DER bytes.
@@ -82,9 +90,10 @@ impl NodeCertificate {
         HEXLOWER.encode(digest(&SHA256, &self.der).as_ref())
     }
 
-    /// For the TLS library.
-    pub(super) fn to_rustls(&self) -> CertificateDer<'static> {
-        CertificateDer::from(self.der.clone())
+    /// For the TLS library: this one first.
+    pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        let ders = std::iter::once(&self.der).chain(&self.intermediates);
+        ders.map(|der| CertificateDer::from(der.clone())).collect()
     }
 }
 
@@ -105,7 +114,7 @@ mod tests {
         let one = NodeCertificate::self_signed(&identity).unwrap();
         assert_eq!(one, NodeCertificate::self_signed(&identity).unwrap());
         assert_eq!(one.fingerprint().len(), 64);
-        assert_eq!(tls::node_of(&one.to_rustls(), &[]), Ok(identity.node_id()));
+        assert_eq!(tls::node_of(&one.chain()[0], &[]), Ok(identity.node_id()));
         let uri = format!("cogmesh:{}", identity.node_id().to_text());
         assert!(one.der().windows(uri.len()).any(|window| window == uri.as_bytes()));
         assert!(one.der().windows(15).any(|window| window == b"99991231000000Z"));

@@ -23,6 +23,7 @@ use super::{
     inbox::InboxSender,
     incoming::{Door, DoorCounts, Porter},
     links::{Link, Links, Manner, Shared, canonical},
+    membership::CaCertificate,
     reset,
     sending::{self, CatchUpSender, LinkStats, ProbeError, SendFault},
     socket::{self, SocketError},
@@ -158,6 +159,14 @@ impl Endpoint {
     /// Other members would not take it: what is wrong with it. The old one is still shown.
     pub fn renew(&self, certificate: NodeCertificate) -> Result<(), CertificateFault> {
         self.shared.credentials.renew(certificate, self.own)
+    }
+
+    /// Shows another certificate and believes another one of the CA's key from now on, as [`Endpoint::renew`] does.
+    ///
+    /// # Errors
+    /// The CA is none, or other members would not take the certificate. The old ones still count.
+    pub fn replace(&self, ca: &CaCertificate, certificate: NodeCertificate) -> Result<(), TlsError> {
+        self.shared.credentials.replace(ca, certificate, self.own)
     }
 
     /// Dials; `Connected` or `DialFailed` follows, within 5 s.

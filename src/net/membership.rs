@@ -278,6 +278,11 @@ impl MemberCheck {
         Ok(Self { roots, of_clients: builder.build()?, provider: Arc::clone(provider), clock })
     }
 
+    /// The same with another certificate of the CA.
+    pub(super) fn with_ca(&self, ca: &CaCertificate) -> Result<Self, MemberCheckError> {
+        Self::new(ca, &self.provider, Arc::clone(&self.clock))
+    }
+
     /// Whether that certificate makes the node whose key is in it a member now.
     pub(super) fn check(
         &self,

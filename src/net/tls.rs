@@ -29,7 +29,7 @@ use rustls::{
 use super::{
     certificates::{CertificateError, NodeCertificate},
     join::JOIN_ALPN,
-    membership::{MemberCheck, MemberCheckError, Membership, Shown},
+    membership::{CaCertificate, MemberCheck, MemberCheckError, Membership, Shown},
 };
 use crate::log::{Identity, NodeId};
 
@@ -104,7 +104,7 @@ pub(super) enum Guests {
 pub(super) struct Credentials {
     provider: Arc<CryptoProvider>,
     resolver: Arc<Resolver>,
-    members: Option<Arc<MemberCheck>>,
+    members: Option<RwLock<Arc<MemberCheck>>>,
 }
 
 /// Our certificate, as each new handshake shows it.
@@ -124,7 +124,7 @@ impl Resolver {
         key: &Arc<dyn SigningKey>,
         certificate: NodeCertificate,
     ) -> (NodeCertificate, Arc<CertifiedKey>) {
-        let certified = CertifiedKey::new(vec![certificate.to_rustls()], Arc::clone(key));
+        let certified = CertifiedKey::new(certificate.chain(), Arc::clone(key));
         (certificate, Arc::new(certified))
     }
 
@@ -191,13 +191,14 @@ impl Credentials {
             Membership::Open => (NodeCertificate::self_signed(identity)?, None),
             Membership::Closed { ca, certificate, clock } => {
                 let check = MemberCheck::new(ca, &provider, Arc::clone(clock))?;
-                (certificate.clone(), Some(Arc::new(check)))
+                (certificate.clone(), Some(RwLock::new(Arc::new(check))))
             }
         };
         let resolver = Arc::new(Resolver::new(key, certificate));
         let credentials = Self { provider, resolver, members };
         // Said at once and here, instead of by every peer later and there.
-        credentials.fits(&credentials.certificate(), identity.node_id()).map_err(TlsError::Own)?;
+        is_taken(credentials.members().as_deref(), &credentials.certificate(), identity.node_id())
+            .map_err(TlsError::Own)?;
         Ok(credentials)
     }
 
@@ -211,21 +212,34 @@ impl Credentials {
     /// # Errors
     /// The others would not take it.
     pub(super) fn renew(&self, certificate: NodeCertificate, own: NodeId) -> Result<(), CertificateFault> {
-        self.fits(&certificate, own)?;
+        is_taken(self.members().as_deref(), &certificate, own)?;
         self.resolver.show(certificate);
         Ok(())
     }
 
-    /// Whether the others take that certificate for ours.
-    fn fits(&self, certificate: &NodeCertificate, own: NodeId) -> Result<(), CertificateFault> {
-        let certificate = certificate.to_rustls();
-        let found = key_of(&certificate)?;
-        if found != own {
-            return Err(CertificateFault::WrongNode { wanted: own, found });
-        }
+    /// Shows another certificate and believes another one of the CA's key from now on. Connections that stand stay. In an open
+    /// federation nothing is changed.
+    ///
+    /// # Errors
+    /// The CA is none, or the others would not take the certificate. The old ones still count.
+    pub(super) fn replace(
+        &self,
+        ca: &CaCertificate,
+        certificate: NodeCertificate,
+        own: NodeId,
+    ) -> Result<(), TlsError> {
         let Some(members) = &self.members else { return Ok(()) };
-        members.check(Shown::ByDialler, &certificate, &[], own)?;
-        members.check(Shown::ByAcceptor, &certificate, &[], own)
+        let mut members = members.write().unwrap_or_else(PoisonError::into_inner);
+        let check = members.with_ca(ca)?;
+        is_taken(Some(&check), &certificate, own).map_err(TlsError::Own)?;
+        *members = Arc::new(check);
+        self.resolver.show(certificate);
+        Ok(())
+    }
+
+    fn members(&self) -> Option<Arc<MemberCheck>> {
+        let members = self.members.as_ref()?;
+        Some(Arc::clone(&members.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// For one connection that somebody else opens. What a guest is instead of a member stands in what was found.
@@ -281,12 +295,37 @@ impl Credentials {
     fn verifier(&self, expect: Option<NodeId>) -> Verifier {
         Verifier {
             algorithms: self.provider.signature_verification_algorithms,
-            members: self.members.clone(),
+            members: self.members(),
             guests: Guests::TurnedAway,
             expect,
             found: Found::default(),
         }
     }
+}
+
+/// That key may be used with what makes its node a member.
+///
+/// # Errors
+/// The others would not take its certificate, or TLS can't be set up.
+pub fn fits(identity: &Identity, membership: &Membership) -> Result<(), TlsError> {
+    Credentials::new(identity, membership).map(drop)
+}
+
+/// Whether the others take that certificate for ours.
+fn is_taken(
+    members: Option<&MemberCheck>,
+    certificate: &NodeCertificate,
+    own: NodeId,
+) -> Result<(), CertificateFault> {
+    let chain = certificate.chain();
+    let (certificate, intermediates) = chain.split_first().ok_or(CertificateFault::Unreadable)?;
+    let found = key_of(certificate)?;
+    if found != own {
+        return Err(CertificateFault::WrongNode { wanted: own, found });
+    }
+    let Some(members) = members else { return Ok(()) };
+    members.check(Shown::ByDialler, certificate, intermediates, own)?;
+    members.check(Shown::ByAcceptor, certificate, intermediates, own)
 }
 
 /// Who the other side of a finished handshake is.

@@ -3,6 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::pki::PkiFiles;
 use crate::{
     ledger::{policy::Policy, types::Level},
     log::{FederationName, Hardware, NodeId, NodeName},
@@ -28,6 +29,8 @@ pub struct Config {
     pub hardware: Hardware,
     /// Its level, as it claims it in its genesis entry.
     pub level: Level,
+    /// An operator's own PKI, which makes its federation a closed one. `None`: what the data directory says.
+    pub pki: Option<PkiFiles>,
     /// Its federation. `None`: the closed one that the data directory belongs to, else the open one called `lan`.
     pub federation: Option<FederationName>,
     /// The federation's rules.

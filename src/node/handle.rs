@@ -11,9 +11,18 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{invitations::Invitations, record_addresses, run::RunError};
+use super::{
+    invitations::Invitations,
+    pki::{Pki, PkiError},
+    record_addresses,
+    renewing::due,
+    run::RunError,
+};
 use crate::{
-    ledger::{policy::Policy, types::Level},
+    ledger::{
+        policy::Policy,
+        types::{Level, Millis},
+    },
     log::{Architecture, FederationId, FederationName, Hardware, NodeId, NodeName, Revocation},
     monitor::{Alert, Monitor},
     net::{
@@ -56,10 +65,6 @@ pub struct About {
     pub policy: Policy,
     /// Where its files are.
     pub data_dir: PathBuf,
-    /// SHA-256 of its certificate, in lower-case hex.
-    pub certificate_fingerprint: String,
-    /// When its certificate expires: milliseconds since the Unix epoch.
-    pub certificate_expires_ms: u64,
 }
 
 /// A running node. Cheap to clone; the node runs until [`Handle::stop`].
@@ -81,6 +86,7 @@ pub(super) struct Shared {
     pub(super) discovered: watch::Receiver<Counts>,
     pub(super) store: Arc<dyn Store>,
     pub(super) desk: Option<Arc<Invitations>>,
+    pub(super) pki: Option<Arc<Pki>>,
     pub(super) stop: CancellationToken,
     pub(super) ended: watch::Receiver<Option<Result<(), RunError>>>,
 }
@@ -263,11 +269,50 @@ impl Handle {
         self.shared.endpoint.renew(certificate)
     }
 
+    /// Reads the files of the operator's own PKI again and uses them from now on; connections that stand stay. `None`: there is none.
+    ///
+    /// # Errors
+    /// What is wrong with the files; the old certificates still count.
+    ///
+    /// # Cancel safety
+    /// The new ones may be used all the same.
+    pub async fn reload_certificates(&self) -> Option<Result<Millis, PkiError>> {
+        let (pki, monitor) = (self.shared.pki.as_ref()?, &self.shared.monitor);
+        let read = pki.reload(|ca, certificate| self.shared.endpoint.replace(ca, certificate)).await;
+        monitor.end("certificate");
+        match &read {
+            Ok(_) => monitor.tally("certificates_read"),
+            Err(error) => {
+                monitor.tally("certificates_unusable");
+                monitor.raise("certificate", error.to_string(), (pki.clock)().0);
+            }
+        }
+        Some(read)
+    }
+
+    /// Raises an alert about the node's certificate.
+    pub(super) fn alert_certificate(&self, about: String, now: Millis) {
+        self.shared.monitor.end("certificate");
+        self.shared.monitor.raise("certificate", about, now.0);
+    }
+
+    /// When the certificate that the node shows now should be renewed, and when it expires.
+    pub(super) fn certificate_due(&self) -> (Millis, Millis) {
+        let shown = self.shared.endpoint.certificate();
+        // One that is shown was read before.
+        validity(shown.der()).map_or((Millis(0), Millis(0)), |(from, until)| (due(from, until), until))
+    }
+
+    /// The SHA-256 of the certificate that the node shows now, in lower-case hex.
+    #[must_use]
+    pub fn certificate_fingerprint(&self) -> String {
+        self.shared.endpoint.certificate().fingerprint()
+    }
+
     /// When the certificate that the node shows now expires: milliseconds since the Unix epoch.
     #[must_use]
     pub fn certificate_expires_ms(&self) -> u64 {
-        // One that is shown was read before.
-        validity(self.shared.endpoint.certificate().der()).map_or(0, |(_, until)| until.0)
+        self.certificate_due().1.0
     }
 
     /// Where others may reach this node; at most eight. On a machine without a network that is loopback.

@@ -67,21 +67,28 @@ pub fn make_data_dir(data_dir: &Path) -> io::Result<()> {
 /// # Errors
 /// Where others may read the key file, or it is damaged or can't be read.
 pub fn load(data_dir: &Path) -> Result<Option<Identity>, KeyFileError> {
-    let path = data_dir.join(KEY_FILE);
-    let io = |source| KeyFileError::Io { path: path.clone(), source };
-    let file = match File::open(&path) {
+    load_file(&data_dir.join(KEY_FILE))
+}
+
+/// The key in that file; `None` where there is no such file.
+///
+/// # Errors
+/// Where others may read it, or it is damaged or can't be read.
+pub fn load_file(path: &Path) -> Result<Option<Identity>, KeyFileError> {
+    let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(error)),
     };
     let mode = file.metadata().map_err(io)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(KeyFileError::Permissions { path, mode });
+        return Err(KeyFileError::Permissions { path: path.to_owned(), mode });
     }
     // With room for a whole file, so that no part of it is left behind where a growing buffer moves.
     let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize));
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
-    parse(&bytes).map(Some).ok_or(KeyFileError::Damaged { path })
+    parse(&bytes).map(Some).ok_or_else(|| KeyFileError::Damaged { path: path.to_owned() })
 }
 
 /// A key that is in no file yet.
@@ -100,6 +107,12 @@ impl NewKey {
         aws_lc_rs::rand::fill(&mut *seed).map_err(|_| KeyFileError::Randomness)?;
         let identity = Identity::from_seed(&seed).map_err(|_| KeyFileError::Randomness)?;
         Ok(Self { identity })
+    }
+
+    /// One that was made elsewhere.
+    #[must_use]
+    pub const fn given(identity: Identity) -> Self {
+        Self { identity }
     }
 
     /// Whose it is.

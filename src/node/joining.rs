@@ -7,10 +7,10 @@ use tokio::task::spawn_blocking;
 use super::{
     STORE_FILE, StartError,
     clock::Clock,
-    identity, identity_file,
+    identity_file,
     lock::DataDirLock,
     membership::{self, Member, MembershipError},
-    wall,
+    opening::{identity, wall},
 };
 use crate::{
     ledger::{policy::Policy, types::Millis},
@@ -118,6 +118,6 @@ fn enter(data_dir: &Path, federation: Option<CaHash>) -> Result<Entering, EnterE
         }
         None => {}
     }
-    let (identity, _mark, _found) = identity(data_dir, Durability::Full)?;
+    let (identity, _mark, _found) = identity(data_dir, Durability::Full, None)?;
     Ok(Entering { _lock: lock, identity, clock: Arc::new(Clock::start(Millis::ZERO)) })
 }

@@ -365,6 +365,22 @@ fn read_pem(path: &Path, label: &str, what: &'static str) -> Result<Option<Vec<u
     }
 }
 
+/// All certificates of a file, in its order; at least one.
+///
+/// # Errors
+/// There is no such file, it can't be read, or it holds something else.
+pub(super) fn read_chain(path: &Path) -> Result<Vec<Vec<u8>>, MembershipError> {
+    let Some(bytes) = read(path, FILE_BYTES_MAX)? else {
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        return Err(MembershipError::Io { path: path.to_owned(), source });
+    };
+    let pems = pem::parse_many(&*bytes).unwrap_or_default();
+    if pems.is_empty() || pems.iter().any(|pem| pem.tag() != CERTIFICATE_LABEL) {
+        return Err(MembershipError::Damaged { path: path.to_owned(), what: "certificate in PEM" });
+    }
+    Ok(pems.into_iter().map(Pem::into_contents).collect())
+}
+
 fn write_pem(data_dir: &Path, name: &str, label: &str, der: &[u8]) -> Result<(), MembershipError> {
     let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
     let text = Zeroizing::new(pem::encode_config(&Pem::new(label, der), config));

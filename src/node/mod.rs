@@ -14,6 +14,8 @@ pub mod invitations;
 mod joining;
 mod lock;
 pub mod membership;
+mod opening;
+pub mod pki;
 mod prune;
 mod rebuild;
 pub mod renewal;
@@ -29,7 +31,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -44,11 +46,11 @@ use tokio_util::sync::CancellationToken;
 use self::{
     clock::Clock,
     handle::Shared,
-    identity_file::{KeyFileError, NewKey},
-    invitations::Invitations,
+    identity_file::KeyFileError,
     membership::{Member, MembershipError},
+    opening::{Opened, open, wall},
+    pki::{Pki, PkiError},
     renewing::Renewing,
-    revocations::RevocationFile,
     run::{Loop, Sources, StoreNews},
     serve::Shelf,
 };
@@ -60,31 +62,23 @@ pub use self::{
     run::RunError,
 };
 use crate::{
-    ledger::types::Seq,
-    log::{
-        Architecture, Body, Claim, Entry, FederationId, FederationName, Genesis, Hash, Identity, NodeId,
-        Rules,
-        books::{Books, Record},
-    },
+    log::{Identity, NodeId, Rules, books::Books},
     monitor::Monitor,
     net::{
         Endpoint, Inbox, InboxBounds, ListenOn, NetConfig, NetError,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
         inbox,
         join::JoinDesk,
-        membership::{WallClock, validity},
+        membership::WallClock,
     },
     protocol::{
         Federation,
-        frame::Instance,
-        hello::{Closed, Setup},
+        hello::Setup,
         input::{Hint, Input},
-        own::is_overruled,
-        recovery::Standing,
     },
     store::{
-        Durability, SqliteStore, Store, StoreError, StoreOptions,
-        sign_mark::{FoundMark, SignMark},
+        Store, StoreError,
+        sign_mark::SignMark,
         writer::{Committed, Writer, WriterSetup},
     },
 };
@@ -126,6 +120,9 @@ pub enum StartError {
     /// The closed federation that the data directory belongs to can't be used.
     #[error(transparent)]
     Membership(#[from] MembershipError),
+    /// The files of the operator's own PKI can't be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -151,7 +148,12 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let opening = config.clone();
     let opened = spawn_blocking(move || open(&opening)).await.map_err(|_| StartError::Failed)??;
     let (net_sender, net) = inbox(InboxBounds::default());
-    let endpoint = Endpoint::open(net_config(&config, &opened), net_sender)?;
+    let endpoint = Endpoint::open(net_config(&config, &opened), net_sender).map_err(|error| {
+        match (error, &config.pki) {
+            (NetError::Tls(error), Some(files)) => files.blamed(error).into(),
+            (error, _) => StartError::Net(error),
+        }
+    })?;
     launch(&config, opened, Arc::new(endpoint), net)
 }
 
@@ -175,7 +177,7 @@ fn launch(
     let port = listening.first().map_or(0, SocketAddr::port);
     let discovery = Discovery::start(discovery_config(config, &setup, port), found_sender);
     let hints = first_hints(config, &books, member.as_ref());
-    let about = about(config, &setup, &endpoint);
+    let about = about(config, &setup);
     let mut first = vec![];
     let shelf = Shelf::new(Arc::clone(&store), Arc::clone(&identity), setup.federation);
     let rules = rules(config, &setup);
@@ -202,6 +204,7 @@ fn launch(
         discovered: discovery.counted(),
         store: Arc::clone(&store),
         desk: desk.clone(),
+        pki: pki(config, member.as_ref(), wall(&clock)),
         stop: stop.clone(),
         ended,
     });
@@ -254,6 +257,11 @@ fn renew(
     stop: &CancellationToken,
 ) {
     let Some(member) = member else { return };
+    if config.pki.is_some() {
+        let watching = pki::watch(handle.clone(), clock);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(watching));
+        return;
+    }
     let renewing =
         Renewing { handle: handle.clone(), identity, member, data_dir: config.data_dir.clone(), clock };
     tokio::spawn(stop.clone().run_until_cancelled_owned(renewing.run()));
@@ -276,179 +284,6 @@ fn watch_store(
     tokio::spawn(async move { room_stop.run_until_cancelled(room).await });
     tokio::spawn(async move { scrub_stop.run_until_cancelled(scrub).await });
     StoreNews { disk, damage }
-}
-
-/// What is read or made before the first socket is opened.
-struct Opened {
-    lock: DataDirLock,
-    identity: Arc<Identity>,
-    member: Option<Member>,
-    /// Where this node may make members.
-    desk: Option<Arc<Invitations>>,
-    revocations: RevocationFile,
-    store: Arc<dyn Store>,
-    books: Books,
-    setup: Setup,
-    clock: Arc<Clock>,
-    mark: SignMark,
-    standing: Standing,
-}
-
-fn open(config: &Config) -> Result<Opened, StartError> {
-    let path = &config.data_dir;
-    identity_file::make_data_dir(path)
-        .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
-    let lock = DataDirLock::take(path)?;
-    let (identity, mut mark, found) = identity(path, config.durability)?;
-    let own = identity.node_id();
-    let member = membership::load(path)?;
-    let revocations = RevocationFile::load(path)?;
-    let (federation_name, closed) =
-        membership::federation(config.federation.as_ref(), member.as_ref(), revocations.list())?;
-    let ca = closed.as_ref().map(|closed| &closed.ca.0);
-    let federation = FederationId::new(&federation_name, &config.policy, ca);
-    let store = match config.rebuild_from_peers {
-        true => rebuild::open(path, store_options(config, federation, own))?,
-        false => open_store(path, store_options(config, federation, own))?,
-    };
-    let books = store.load()?;
-    let standing =
-        Standing { write_without_peers: config.write_without_peers, ..standing::of(found, &books, own) };
-    let setup = setup(config, &identity, (federation, federation_name, closed), &*store)?;
-    let clock = Arc::new(Clock::start(books.newest_time));
-    let desk = match &member {
-        Some(member) => {
-            let wall = wall(&clock);
-            let rules = (&config.policy, config.certificate_lifetime);
-            Invitations::open(path, member.clone(), rules, revocations.list(), wall)?.map(Arc::new)
-        }
-        None => None,
-    };
-    let end = books.authors.get(&own).map(|book| (book.seq(), book.hash));
-    begin(&*store, &mut mark, &books, standing, end)?;
-    Ok(Opened { lock, identity, member, desk, revocations, store, books, setup, clock, mark, standing })
-}
-
-/// Writes down how the node begins, before anything is signed.
-fn begin(
-    store: &dyn Store,
-    mark: &mut SignMark,
-    books: &Books,
-    standing: Standing,
-    end: Option<(Seq, Hash)>,
-) -> Result<(), StoreError> {
-    let is_in_doubt = standing.doubt.is_some() || end.map(|(seq, _)| seq) < standing.through;
-    match (is_in_doubt, is_overruled(standing, end)) {
-        (true, false) => {
-            if !books.restored {
-                store.commit(&[Record::Doubted])?;
-            }
-            // Once the mark is written here, nothing else tells the next start what this one has seen.
-            store.sync()?;
-            mark.begin_in_doubt()
-        }
-        (is_in_doubt, _) => {
-            if books.restored {
-                store.commit(&[Record::Recovered])?;
-            }
-            if is_in_doubt {
-                mark.overrule(end);
-            }
-            mark.begin(end)
-        }
-    }
-}
-
-/// The node's key and its sign mark.
-fn identity(
-    data_dir: &Path,
-    durability: Durability,
-) -> Result<(Arc<Identity>, SignMark, FoundMark), StartError> {
-    if let Some(identity) = identity_file::load(data_dir)? {
-        let (mark, found) = SignMark::open(data_dir, identity.node_id(), durability)?;
-        return Ok((Arc::new(identity), mark, found));
-    }
-    let key = NewKey::make()?;
-    let mark = SignMark::of_a_new_key(data_dir, key.node_id(), durability)?;
-    Ok((Arc::new(key.save(data_dir)?), mark, FoundMark::New))
-}
-
-fn store_options(config: &Config, federation: FederationId, own: NodeId) -> StoreOptions {
-    StoreOptions {
-        durability: config.durability,
-        corpus: config.corpus,
-        ..StoreOptions::new(federation, own, config.policy.clone())
-    }
-}
-
-fn open_store(data_dir: &Path, options: StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE), options)?))
-}
-
-/// What the node says of itself: as its genesis entry has it, or as configured where it has none yet.
-fn setup(
-    config: &Config,
-    identity: &Arc<Identity>,
-    (federation, federation_name, closed): (FederationId, FederationName, Option<Closed>),
-    store: &dyn Store,
-) -> Result<Setup, StartError> {
-    let random = |_| StartError::Randomness;
-    let mut number = [0; 8];
-    rand::fill(&mut number).map_err(random)?;
-    let genesis = match own_genesis(store, &federation, identity.node_id())? {
-        Some(genesis) => genesis,
-        None => new_genesis(config, identity, &federation)?,
-    };
-    let claim = Claim { hardware: genesis.hardware, level: genesis.level, arch: genesis.arch };
-    Ok(Setup {
-        identity: Arc::clone(identity),
-        federation,
-        federation_name,
-        closed,
-        policy: config.policy.clone(),
-        name: genesis.name,
-        claim,
-        nonce: genesis.nonce,
-        instance: Instance(u64::from_le_bytes(number)),
-        addresses: vec![],
-        peers_max: config.peers_max,
-    })
-}
-
-fn new_genesis(
-    config: &Config,
-    identity: &Identity,
-    federation: &FederationId,
-) -> Result<Genesis, StartError> {
-    let mut first = [0; 8];
-    rand::fill(&mut first).map_err(|_| StartError::Randomness)?;
-    let bits = config.policy.pow_bits;
-    tracing::info!(node = %config.name, bits, "a new node: making its proof of work");
-    let nonce = work::find_nonce(federation, &identity.node_id(), bits, u64::from_le_bytes(first))
-        .ok_or(StartError::Failed)?;
-    Ok(Genesis {
-        name: config.name.clone(),
-        hardware: config.hardware,
-        level: config.level,
-        arch: Architecture::from_target(std::env::consts::ARCH),
-        nonce,
-    })
-}
-
-fn own_genesis(
-    store: &dyn Store,
-    federation: &FederationId,
-    id: NodeId,
-) -> Result<Option<Genesis>, StoreError> {
-    let stored = store.entries(id, Seq::GENESIS, 1)?;
-    let entry = stored
-        .into_iter()
-        .next()
-        .and_then(|entry| Entry::parse(federation, entry.header, entry.content).ok());
-    Ok(entry.and_then(|entry| match &entry.header().body {
-        Body::Genesis(genesis) => Some(genesis.clone()),
-        Body::Thought(_) => None,
-    }))
 }
 
 /// What segments and proofs are checked against.
@@ -493,10 +328,10 @@ fn discovery_config(config: &Config, setup: &Setup, port: u16) -> DiscoveryConfi
     }
 }
 
-/// The node's time, for others' use.
-fn wall(clock: &Arc<Clock>) -> WallClock {
-    let clock = Arc::clone(clock);
-    Arc::new(move || clock.now().wall)
+/// What a running node keeps of the operator's own PKI.
+fn pki(config: &Config, member: Option<&Member>, clock: WallClock) -> Option<Arc<Pki>> {
+    let (files, member) = (config.pki.clone()?, member?.clone());
+    Some(Arc::new(Pki { files, member, clock }))
 }
 
 fn first_hints(config: &Config, books: &Books, member: Option<&Member>) -> Vec<Hint> {
@@ -521,8 +356,7 @@ fn record_addresses(listening: &[SocketAddr], machine: &BTreeSet<IpAddr>) -> Vec
     addresses
 }
 
-fn about(config: &Config, setup: &Setup, endpoint: &Endpoint) -> About {
-    let certificate = endpoint.certificate();
+fn about(config: &Config, setup: &Setup) -> About {
     About {
         id: setup.id(),
         name: setup.name.clone(),
@@ -535,68 +369,5 @@ fn about(config: &Config, setup: &Setup, endpoint: &Endpoint) -> About {
         closed: setup.closed.is_some(),
         policy: setup.policy.clone(),
         data_dir: config.data_dir.clone(),
-        certificate_fingerprint: certificate.fingerprint(),
-        // One that was made here can be read here.
-        certificate_expires_ms: validity(certificate.der()).map_or(0, |(_, until)| until.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        ledger::{policy::Policy, types::Level},
-        log::Hardware,
-        store::CorpusBounds,
-    };
-
-    fn config(dir: &Path) -> Config {
-        Config {
-            data_dir: dir.to_owned(),
-            name: "legion".parse().unwrap(),
-            hardware: Hardware::Software,
-            level: Level::MAX,
-            federation: None,
-            policy: Policy { pow_bits: 4, ..Policy::default() },
-            listen: Listen::Loopback,
-            port: None,
-            peers: vec![],
-            mdns: false,
-            durability: Durability::Full,
-            corpus: CorpusBounds::default(),
-            disk_free_min: 0,
-            write_without_peers: false,
-            rebuild_from_peers: false,
-            certificate_lifetime: membership::LIFETIME,
-            peers_max: 64,
-        }
-    }
-
-    #[test]
-    fn a_store_that_was_restored_on_a_new_machine_stays_in_doubt_however_often_it_is_started() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = config(dir.path());
-        drop(open(&config).unwrap());
-        std::fs::remove_file(dir.path().join("sign.mark")).unwrap();
-        let federation = FederationId::new(&FederationName::lan(), &config.policy, None);
-        let own = identity_file::load(dir.path()).unwrap().unwrap().node_id();
-        let store = open_store(dir.path(), store_options(&config, federation, own)).unwrap();
-        store.commit(&[Record::Doubted]).unwrap();
-        drop(store);
-        for start in 1..4 {
-            assert!(open(&config).unwrap().standing.doubt.is_some(), "start {start}");
-        }
-        let overruled = Config { write_without_peers: true, ..config.clone() };
-        drop(open(&overruled).unwrap());
-        assert_eq!(open(&config).unwrap().standing.doubt, None, "the operator need not answer twice");
-    }
-
-    #[test]
-    fn a_renewed_identity_is_in_no_doubt() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = config(dir.path());
-        drop(open(&config).unwrap());
-        renewal::renew(dir.path(), 7).unwrap();
-        assert_eq!(open(&config).unwrap().standing.doubt, None);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{STORE_FILE, StartError, open_store};
+use super::{STORE_FILE, StartError, opening::open_store};
 use crate::{
     log::books::Record,
     store::{SqliteStore, Store, StoreError, StoreOptions},

@@ -155,6 +155,7 @@ impl Lab {
             .flat_map(|(_, node)| node.listen().into_iter().map(|address| seed(node, address)))
             .collect();
         let config = Config {
+            pki: None,
             data_dir: self.dir.join(name),
             name: NodeName::from_host(name),
             hardware: *hardware,
