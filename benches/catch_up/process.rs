@@ -45,6 +45,7 @@ pub(crate) fn policy() -> Policy {
 pub(crate) fn config(dir: &Path, name: &str, peers: &[SocketAddr]) -> Config {
     Config {
         pki: None,
+        pin: false,
         data_dir: dir.to_owned(),
         name: name.parse().unwrap(),
         hardware: Hardware::Software,

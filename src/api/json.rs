@@ -29,6 +29,21 @@ pub struct Status {
     pub alerts: Vec<Alert>,
 }
 
+/// Which node may be linked from now on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approve {
+    /// Its id, or the first 16 or more characters of one that waits.
+    pub node: String,
+}
+
+/// It may be linked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApprovedPeer {
+    /// Its id.
+    pub id: String,
+}
+
 /// Whether a node may write into its own log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OwnLog {

@@ -29,6 +29,7 @@ pub(super) fn router(handle: Handle) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
+        .route("/v1/peers/approve", post(approve))
         .route("/v1/authors", get(authors))
         .route("/v1/authors/clear", post(clear))
         .route("/v1/sessions", get(sessions))
@@ -113,6 +114,15 @@ async fn clear(
 ) -> Reply<json::Cleared> {
     let request = posted(&handle, &headers, body)?;
     Ok(Json(views::clear(&handle, &request).await?))
+}
+
+async fn approve(
+    State(handle): State<Handle>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Reply<json::ApprovedPeer> {
+    let request = posted(&handle, &headers, body)?;
+    Ok(Json(views::approve(&handle, request).await?))
 }
 
 async fn members(State(handle): State<Handle>) -> Reply<json::Members> {

@@ -31,6 +31,7 @@ const fn code(why: &Unlinked) -> &'static str {
         Unlinked::BackingOff { .. } => "refused_here",
         Unlinked::Spare => "spare",
         Unlinked::ByRecord { .. } => "record_only",
+        Unlinked::Pending => "pending",
     }
 }
 
@@ -46,7 +47,8 @@ const fn again(why: &Unlinked) -> Option<Millis> {
         | Unlinked::Ourselves
         | Unlinked::NoAddress
         | Unlinked::Dialling
-        | Unlinked::Spare => None,
+        | Unlinked::Spare
+        | Unlinked::Pending => None,
     }
 }
 
@@ -82,6 +84,13 @@ fn words(why: &Unlinked, peer: &PeerView) -> (String, String) {
             "nothing needs to be done: entries come through the others; for more links, raise `--max-peers`"
                 .to_owned(),
         ),
+        Unlinked::Pending => {
+            let id = peer.id.map(|id| id.to_text()).unwrap_or_default();
+            (
+                "it was not approved, and this node takes only peers that are (`--pin`)".to_owned(),
+                format!("where it is one of yours: `cogmesh peers approve {id}`"),
+            )
+        }
         Unlinked::ByRecord { .. } => (
             "only a record that a peer passed along says that it is there".to_owned(),
             "nothing needs to be done: it is dialled soon, at most once a minute".to_owned(),
@@ -122,6 +131,7 @@ mod tests {
             (Unlinked::BackingOff { left: Millis(61_000) }, "refused_here", "refuses it", Some(61)),
             (Unlinked::Spare, "spare", "links enough", None),
             (Unlinked::ByRecord { again: Millis::ZERO }, "record_only", "record", Some(0)),
+            (Unlinked::Pending, "pending", "approved", None),
         ];
         for (why, code, part, retry_s) in all {
             let address = "192.0.2.7:8888".parse().map(crate::protocol::input::Address::Socket).unwrap();

@@ -12,15 +12,17 @@ use crate::{
     ledger::{policy::Policy, types::Millis},
     log::{NodeId, books::AuthorFault},
     monitor,
-    node::{Handle, NodeGone},
+    node::{Approved, Handle, NodeGone},
     protocol::{
         input::{Answer, Source},
-        view::{AuthorView, InStep, PeerState, PeerView, VerifiedPeer, View},
+        view::{AuthorView, InStep, PeerState, PeerView, Unlinked, VerifiedPeer, View},
     },
 };
 
 /// Fewest characters of an id that may stand for the whole: two authors of a federation seldom share four.
 const ID_PREFIX_CHARS_MIN: usize = 4;
+/// Fewest of one that is to be trusted: 80 bits, more than anybody makes a key for.
+const APPROVED_PREFIX_CHARS_MIN: usize = 16;
 
 /// What the node is and knows.
 ///
@@ -286,6 +288,43 @@ pub(super) fn balances(view: &View) -> Vec<json::Balance> {
         balance_uatp: author.book.account.balance.0,
     };
     view.authors.iter().map(balance).collect()
+}
+
+/// Lets a node be linked that waits for it, or that is named by its whole id.
+///
+/// # Errors
+/// Where no such node waits, this node takes any peer, or it can't be written down.
+pub async fn approve(handle: &Handle, request: json::Approve) -> Result<json::ApprovedPeer, Fault> {
+    let node = match request.node.parse() {
+        Ok(node) => node,
+        Err(_) => find_pending(&handle.view().await?, &request.node)?,
+    };
+    match handle.approve(node).await? {
+        Ok(Approved::Done) => Ok(json::ApprovedPeer { id: node.to_text() }),
+        Ok(Approved::NotPinned) => {
+            let message = "this node takes any peer; with `cogmesh start --pin` only those that are approved";
+            Err(Fault::bad_request("not_pinned", message))
+        }
+        Err(error) => Err(Fault::internal(error.to_string())),
+    }
+}
+
+/// The node that waits and whose id starts so. A name is no way to mean one: anybody can announce any.
+fn find_pending(view: &View, meant: &str) -> Result<NodeId, Fault> {
+    let meant = meant.to_ascii_lowercase();
+    let waits = |peer: &&PeerView| peer.state == PeerState::Seen(Unlinked::Pending);
+    let mut found = view.peers.iter().filter(waits).filter_map(|peer| peer.id);
+    let is_long = meant.len() >= APPROVED_PREFIX_CHARS_MIN;
+    match found.find(|id| is_long && id.to_text().starts_with(&meant)) {
+        Some(node) => Ok(node),
+        None => Err(Fault::not_found(
+            "no_such_peer",
+            format!(
+                "no node waits with that id; say its id, or the first {APPROVED_PREFIX_CHARS_MIN} or more characters of one that \
+                 `cogmesh peers` lists as pending"
+            ),
+        )),
+    }
 }
 
 /// The author that a person means: by id, name, or the start of an id.

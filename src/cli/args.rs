@@ -71,8 +71,8 @@ pub enum Command {
     Submit(SubmitArgs),
     /// Show what the running node is and knows
     Status,
-    /// List nodes that are linked or were heard of
-    Peers,
+    /// List nodes that are linked or were heard of, and with `--pin` those that wait to be approved
+    Peers(PeersArgs),
     /// List authors with their balances
     Authors(AuthorsArgs),
     /// List accepted thoughts
@@ -134,6 +134,10 @@ pub struct StartArgs {
     /// Neither announce this node nor look for others over multicast DNS
     #[arg(long, env = "COGMESH_NO_MDNS", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub no_mdns: Option<bool>,
+    /// Link only with nodes that this one knew when it was first started so, that were approved with `cogmesh peers approve`, or whose
+    /// ids `--peer` names
+    #[arg(long, env = "COGMESH_PIN", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub pin: Option<bool>,
     /// Federation to take part in [default: lan]
     #[arg(long, value_name = "NAME", env = "COGMESH_FEDERATION", hide_env_values = true)]
     pub federation: Option<FederationName>,
@@ -187,6 +191,25 @@ pub struct StartArgs {
     /// Form of the log on standard error [default: text]
     #[arg(long, value_name = "FORM", env = "COGMESH_LOG_FORMAT", hide_env_values = true, value_enum)]
     pub log_format: Option<LogFormat>,
+}
+
+/// Options of `peers`.
+#[derive(Args, Clone, Debug)]
+pub struct PeersArgs {
+    /// What to do; without it they are listed
+    #[command(subcommand)]
+    pub command: Option<PeersCommand>,
+}
+
+/// What can be done about peers.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PeersCommand {
+    /// Let nodes be linked that wait for it, on a node that runs with `--pin`
+    Approve {
+        /// Ids of the nodes, or their first 16 or more characters; names prove nothing
+        #[arg(value_name = "NODE", required = true)]
+        nodes: Vec<String>,
+    },
 }
 
 /// The form of the log.

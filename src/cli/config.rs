@@ -62,6 +62,7 @@ struct FileOptions {
     peer: OneOrMore,
     #[serde(alias = "no_mdns")]
     no_mdns: Option<bool>,
+    pin: Option<bool>,
     #[serde(default, deserialize_with = "parsed")]
     federation: Option<FederationName>,
     policy: Option<PathBuf>,
@@ -142,6 +143,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
         listen: listen(interface),
         port: typed.port.or_else(|| file.port.map(NonZeroU16::get)),
         peers,
+        pin: typed.pin.or(file.pin).unwrap_or(false),
         mdns: !typed.no_mdns.or(file.no_mdns).unwrap_or(false),
         certificate_lifetime: lifetime.map_or(LIFETIME, Duration::from_millis),
         peers_max,

@@ -15,7 +15,7 @@ use crate::{
     log::{NodeId, NodeName},
     monitor::counter_of,
     protocol::{
-        event::{EntryEvent, Event},
+        event::{EntryEvent, Event, SegmentRefusal},
         input::{Address, Ended},
         refusal::{Blame, Refusal},
     },
@@ -106,10 +106,9 @@ fn line(event: &Event) {
         Event::Seen { id, source, ours } => {
             tracing::debug!(id = %who(id.as_ref()), source = source.name(), ours, "heard of a node");
         }
-        Event::SegmentRefused { from, why } => {
-            tracing::info!(from = %from.short(), why = %escaped(&why.to_string()), "entries refused");
-        }
+        Event::SegmentRefused { from, why } => segment_refused(from, why),
         Event::RecordsRefused { from } => records_refused(from),
+        Event::PeerPending { id, name } => peer_pending(id, name.as_deref()),
         Event::MemberRevoked { node, own } => revoked(node, *own),
         Event::ClockSkew { author, ahead } => clock_skew(author, *ahead),
         Event::OwnClockSkew { ahead } => own_clock_skew(*ahead),
@@ -204,6 +203,15 @@ fn dial_failed(id: Option<&NodeId>, addresses: &[Address], why: &str) {
 
 fn records_refused(from: &NodeId) {
     tracing::info!(from = %from.short(), "a peer record refused that its node did not sign");
+}
+
+fn segment_refused(from: &NodeId, why: &SegmentRefusal) {
+    tracing::info!(from = %from.short(), why = %escaped(&why.to_string()), "entries refused");
+}
+
+fn peer_pending(id: &NodeId, name: Option<&str>) {
+    let name = escaped(name.unwrap_or_default());
+    tracing::warn!(id = %id, %name, "a node waits to be approved; `cogmesh peers approve` links it");
 }
 
 #[expect(clippy::fn_params_excessive_bools, reason = "it says who, not what to do")]

@@ -48,7 +48,7 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    args::{Cli, Command, Common, FederationCommand},
+    args::{Cli, Command, Common, FederationCommand, PeersArgs, PeersCommand},
     client::Client,
     exit::{Exit, Failure},
     show::{Form, Show},
@@ -110,7 +110,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             with_node(&common, async |client, out| submit::run(args, &client, out).await)
         }
         Command::Status => with_node(&common, async |client, out| status::run(&client, out).await),
-        Command::Peers => with_node(&common, async |client, out| peers::run(&client, out).await),
+        Command::Peers(PeersArgs { command: None }) => {
+            with_node(&common, async |client, out| peers::run(&client, out).await)
+        }
+        Command::Peers(PeersArgs { command: Some(PeersCommand::Approve { nodes }) }) => {
+            with_node(&common, async |client, out| peers::approve(&client, nodes, out).await)
+        }
         Command::Authors(args) => {
             with_node(&common, async |client, out| authors::run(&client, args, out).await)
         }

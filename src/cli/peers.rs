@@ -9,7 +9,7 @@ use super::{
     show::{Align, bytes, duration, escaped, hardware, rtt, short, table},
     time,
 };
-use crate::api::json::{Peer, Peers, Step};
+use crate::api::json::{Approve, ApprovedPeer, Peer, Peers, Step};
 
 /// Asks the running node and lists its peers.
 ///
@@ -18,6 +18,21 @@ use crate::api::json::{Peer, Peers, Step};
 pub async fn run(client: &Client, mut out: Out) -> anyhow::Result<ExitCode> {
     let Peers { peers } = client.get("/v1/peers").await?;
     out.list(&peers, text)?;
+    Ok(Exit::Done.into())
+}
+
+/// Approves of nodes.
+///
+/// # Errors
+/// Where no node runs, it takes any peer, no such node waits, or the output can't be written.
+pub async fn approve(client: &Client, nodes: Vec<String>, mut out: Out) -> anyhow::Result<ExitCode> {
+    let mut approved = vec![];
+    for node in nodes {
+        approved.push(client.post::<ApprovedPeer>("/v1/peers/approve", &Approve { node }).await?);
+    }
+    out.list(&approved, |approved| {
+        approved.iter().map(|peer| format!("{} may be linked from now on\n", escaped(&peer.id))).collect()
+    })?;
     Ok(Exit::Done.into())
 }
 

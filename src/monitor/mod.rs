@@ -149,6 +149,7 @@ pub fn counter_of(event: &Event) -> String {
         Event::Seen { source, .. } => format!("seen_{}", source.name()),
         Event::SegmentRefused { .. } => "segments_refused".to_owned(),
         Event::RecordsRefused { .. } => "records_refused".to_owned(),
+        Event::PeerPending { .. } => "peers_pending".to_owned(),
         Event::MemberRevoked { .. } => "members_revoked".to_owned(),
         Event::ClockSkew { .. } => "clock_skew".to_owned(),
         Event::OwnClockSkew { .. } => "clock_skew_own".to_owned(),
@@ -225,6 +226,7 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         | Event::SegmentRefused { .. }
         | Event::RecordsRefused { .. }
         | Event::MemberRevoked { own: false, .. }
+        | Event::PeerPending { .. }
         | Event::PeerBehind { .. }
         | Event::Wanted { .. }
         | Event::Serving { .. }
@@ -268,6 +270,7 @@ const fn ended_by(event: &Event) -> Option<&'static str> {
         | Event::SegmentRefused { .. }
         | Event::RecordsRefused { .. }
         | Event::MemberRevoked { .. }
+        | Event::PeerPending { .. }
         | Event::ClockSkew { .. }
         | Event::OwnClockSkew { .. }
         | Event::Divergence { .. }

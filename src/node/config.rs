@@ -39,6 +39,8 @@ pub struct Config {
     pub listen: Listen,
     /// The UDP port. `None`: the first free one of [`PORT_FIRST`] to [`PORT_LAST`]. A named one is never changed silently.
     pub port: Option<u16>,
+    /// Whether it is linked only with nodes that it knew when it was pinned first, or that its operator has approved.
+    pub pin: bool,
     /// Peers to dial besides those that are found.
     pub peers: Vec<PeerOption>,
     /// Whether it announces itself and listens to announcements.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     invitations::Invitations,
+    membership::MembershipError,
     pki::{Pki, PkiError},
     record_addresses,
     renewing::due,
@@ -102,8 +103,19 @@ pub(super) enum Wish {
     Clear(NodeId, oneshot::Sender<Answer>),
     /// Throw a member out.
     Revoke(Revocation, oneshot::Sender<()>),
+    /// Link a node that waits for it.
+    Approve(NodeId, oneshot::Sender<Result<Approved, MembershipError>>),
     /// What does the node know?
     View(oneshot::Sender<View>),
+}
+
+/// What came of an approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approved {
+    /// It is written down, and the node is dialled where it was heard of.
+    Done,
+    /// This node takes any peer.
+    NotPinned,
 }
 
 /// The node has stopped. Whether a submission that was under way is recorded is not known: ask again with its key.
@@ -176,6 +188,17 @@ impl Handle {
     /// The member may be thrown out all the same.
     pub async fn revoke(&self, revocation: Revocation) -> Result<(), NodeGone> {
         self.ask(|answer| Wish::Revoke(revocation, answer)).await
+    }
+
+    /// Lets a node be linked from now on.
+    ///
+    /// # Errors
+    /// Where the node stops meanwhile; inside, where it can't be written down: nothing is changed then.
+    ///
+    /// # Cancel safety
+    /// It may be approved all the same.
+    pub async fn approve(&self, node: NodeId) -> Result<Result<Approved, MembershipError>, NodeGone> {
+        self.ask(|answer| Wish::Approve(node, answer)).await
     }
 
     /// A snapshot of what the node knows.

@@ -15,6 +15,7 @@ mod joining;
 mod lock;
 pub mod membership;
 mod opening;
+mod pins;
 pub mod pki;
 mod prune;
 mod rebuild;
@@ -56,7 +57,7 @@ use self::{
 };
 pub use self::{
     config::{Config, Listen, PeerOption},
-    handle::{About, Handle, NodeGone},
+    handle::{About, Approved, Handle, NodeGone},
     joining::{EnterError, Founded, Joined, create_federation, join_federation},
     lock::{DataDirLock, LockError},
     run::RunError,
@@ -164,8 +165,7 @@ fn launch(
     endpoint: Arc<Endpoint>,
     net: Inbox,
 ) -> Result<Handle, StartError> {
-    let Opened { lock, identity, member, desk, revocations, store, books, setup, clock, mark, standing } =
-        opened;
+    let Opened { lock, identity, member, gate, store, books, setup, clock, mark, standing } = opened;
     let mut seed = [0; 32];
     rand::fill(&mut seed).map_err(|_| StartError::Randomness)?;
     let listening = endpoint.local_addresses();
@@ -203,7 +203,7 @@ fn launch(
         endpoint: Arc::clone(&endpoint),
         discovered: discovery.counted(),
         store: Arc::clone(&store),
-        desk: desk.clone(),
+        desk: gate.desk.clone(),
         pki: pki(config, member.as_ref(), wall(&clock)),
         stop: stop.clone(),
         ended,
@@ -221,8 +221,7 @@ fn launch(
         writer,
         mark,
         has_met: false,
-        desk,
-        revocations,
+        gate,
         monitor,
         events,
         commits: commits_sender,
@@ -296,9 +295,9 @@ const fn rules(config: &Config, setup: &Setup) -> Rules {
 }
 
 fn net_config(config: &Config, opened: &Opened) -> NetConfig {
-    let Opened { identity, member, desk, setup, clock, .. } = opened;
+    let Opened { identity, member, gate, setup, clock, .. } = opened;
     let membership = membership::of(member.as_ref(), wall(clock));
-    let desk = desk.clone().map(|desk| desk as Arc<dyn JoinDesk>);
+    let desk = gate.desk.clone().map(|desk| desk as Arc<dyn JoinDesk>);
     let listen = match &config.listen {
         Listen::Everywhere => ListenOn::Everywhere,
         Listen::Interfaces(names) => ListenOn::Interfaces(names.clone()),

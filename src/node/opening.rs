@@ -10,6 +10,7 @@ use super::{
     identity_file::{self, NewKey},
     invitations::Invitations,
     membership::{self, Member},
+    pins::PinFile,
     pki::{self, PkiError, PkiFiles},
     rebuild,
     revocations::RevocationFile,
@@ -39,15 +40,23 @@ pub(super) struct Opened {
     pub(super) lock: DataDirLock,
     pub(super) identity: Arc<Identity>,
     pub(super) member: Option<Member>,
-    /// Where this node may make members.
-    pub(super) desk: Option<Arc<Invitations>>,
-    pub(super) revocations: RevocationFile,
+    pub(super) gate: Gate,
     pub(super) store: Arc<dyn Store>,
     pub(super) books: Books,
     pub(super) setup: Setup,
     pub(super) clock: Arc<Clock>,
     pub(super) mark: SignMark,
     pub(super) standing: Standing,
+}
+
+/// What decides who may come in, as it is kept on the disk.
+#[derive(Debug)]
+pub(super) struct Gate {
+    /// Where this node may make members.
+    pub(super) desk: Option<Arc<Invitations>>,
+    pub(super) revocations: RevocationFile,
+    /// Where only approved nodes may be linked.
+    pub(super) pins: Option<PinFile>,
 }
 
 /// Opens the files of a node, in the order in which that can fail.
@@ -72,7 +81,9 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
     let books = store.load()?;
     let standing =
         Standing { write_without_peers: config.write_without_peers, ..standing::of(found, &books, own) };
+    let pins = config.pin.then(|| PinFile::open(path, &books)).transpose()?;
     let setup = setup(config, &identity, (federation, federation_name, closed), &*store)?;
+    let setup = Setup { pinned: pins.as_ref().map(|pins| pins.all(config)), ..setup };
     let clock = Arc::new(Clock::start(books.newest_time));
     let desk = match &member {
         // Others make the members there.
@@ -86,7 +97,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
     };
     let end = books.authors.get(&own).map(|book| (book.seq(), book.hash));
     begin(&*store, &mut mark, &books, standing, end)?;
-    Ok(Opened { lock, identity, member, desk, revocations, store, books, setup, clock, mark, standing })
+    let gate = Gate { desk, revocations, pins };
+    Ok(Opened { lock, identity, member, gate, store, books, setup, clock, mark, standing })
 }
 
 /// Writes down how the node begins, before anything is signed.
@@ -193,6 +205,7 @@ fn setup(
         instance: Instance(u64::from_le_bytes(number)),
         addresses: vec![],
         peers_max: config.peers_max,
+        pinned: None,
     })
 }
 
@@ -258,6 +271,7 @@ mod tests {
             level: Level::MAX,
             federation: None,
             pki: None,
+            pin: false,
             policy: Policy { pow_bits: 4, ..Policy::default() },
             listen: Listen::Loopback,
             port: None,

@@ -12,12 +12,13 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    Approved,
     clock::Clock,
     handle::Wish,
-    invitations::Invitations,
     lock::DataDirLock,
+    membership::MembershipError,
+    opening::Gate,
     record_addresses,
-    revocations::RevocationFile,
     scrub::Finding,
     serve::{Shelf, compared, prove, serve},
 };
@@ -81,9 +82,7 @@ pub(super) struct Loop {
     pub(super) mark: Arc<Mutex<SignMark>>,
     /// Whether the mark says so already.
     pub(super) has_met: bool,
-    /// Where this node may make members.
-    pub(super) desk: Option<Arc<Invitations>>,
-    pub(super) revocations: RevocationFile,
+    pub(super) gate: Gate,
     pub(super) monitor: Arc<Monitor>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
     pub(super) commits: watch::Sender<u64>,
@@ -281,6 +280,9 @@ impl Loop {
                 self.turn(turn, Input::Revoke(revocation));
                 let _gone = answer.send(());
             }
+            Wish::Approve(node, answer) => {
+                let _gone = answer.send(self.approve(turn, node));
+            }
             Wish::DryRun(submission, answer) => {
                 let ticket = turn.ticket(answer);
                 self.turn(turn, Input::DryRun { ticket, submission });
@@ -388,12 +390,20 @@ impl Loop {
         self.endpoint.admit(link);
     }
 
+    /// Kept before it counts.
+    fn approve(&mut self, turn: &mut Turn, node: NodeId) -> Result<Approved, MembershipError> {
+        let Some(pins) = &mut self.gate.pins else { return Ok(Approved::NotPinned) };
+        pins.add(node)?;
+        self.turn(turn, Input::Approve(node));
+        Ok(Approved::Done)
+    }
+
     /// Kept before anybody is told or turned away: those effects come later.
     fn revoked(&mut self, revocations: Vec<Revocation>) {
-        if let Some(desk) = &self.desk {
+        if let Some(desk) = &self.gate.desk {
             desk.forbid(revocations.iter().map(|revocation| revocation.node));
         }
-        if let Err(error) = self.revocations.add(revocations) {
+        if let Err(error) = self.gate.revocations.add(revocations) {
             let what = format!("a revocation can't be written down: {}", describe(&error));
             self.tell(Event::Trouble { what });
         }

@@ -470,7 +470,8 @@ impl Pause {
             | RefusalCode::Expired
             | RefusalCode::Clone
             | RefusalCode::Forked
-            | RefusalCode::BackingOff => Self::Long,
+            | RefusalCode::BackingOff
+            | RefusalCode::NotApproved => Self::Long,
             RefusalCode::TooManyPeers => Self::UntilThereIsRoom,
             RefusalCode::HandshakeTimeout
             | RefusalCode::Duplicate

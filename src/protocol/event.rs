@@ -98,6 +98,13 @@ pub enum Event {
         /// Whether it is this one.
         own: bool,
     },
+    /// A node asks to be linked that no operator has approved.
+    PeerPending {
+        /// Who.
+        id: NodeId,
+        /// What it is said to be called; foreign text.
+        name: Option<String>,
+    },
     /// A peer record was passed along that its node did not sign.
     RecordsRefused {
         /// By whom.

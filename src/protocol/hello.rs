@@ -41,6 +41,8 @@ pub struct Setup {
     pub addresses: Vec<SocketAddr>,
     /// Most links at a time.
     pub peers_max: usize,
+    /// The only nodes that it is linked with; `None`: with any.
+    pub pinned: Option<Vec<NodeId>>,
 }
 
 /// What a member knows of its closed federation.
@@ -158,6 +160,7 @@ impl Setup {
             instance: Instance(0),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             peers_max: 64,
+            pinned: None,
         }
     }
 }

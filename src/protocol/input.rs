@@ -239,6 +239,8 @@ pub enum Input {
     },
     /// The CA says, here, that a node is a member no more.
     Revoke(Revocation),
+    /// An operator approves of a node; only of use where nodes are pinned.
+    Approve(NodeId),
     /// A frame did not fit that link's queue and was not sent.
     QueueFull {
         /// Whose queue.

@@ -47,6 +47,7 @@ pub mod neighbours;
 pub mod overlay;
 pub mod own;
 pub mod peers;
+pub mod pins;
 pub mod recovery;
 pub mod refusal;
 pub mod relay;
@@ -193,6 +194,7 @@ impl Federation {
                 let changes = self.neighbours.revoked((&self.setup, now), None, vec![revocation], out);
                 self.changed(now, changes, out);
             }
+            Input::Approve(node) => self.neighbours.approve((&self.setup, now), node, out),
             Input::QueueFull { link, kind } => self.queue_full(now, link, kind, out),
             Input::Served { link, author } => self.sync.served(link, author, out),
             Input::Damaged { author, seq } => {

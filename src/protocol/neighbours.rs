@@ -13,6 +13,7 @@ use super::{
     input::{Attempt, Effect, Ended, Hint, LinkId, Now, Source},
     overlay::{Overlay, Room, Scene},
     peers::{Arrival, Change, Context, Peers, Side},
+    pins::Pins,
     refusal::{Refusal, RefusalCode},
     revocations::Revocations,
     view::{PeerState, PeerView, Unlinked},
@@ -31,6 +32,7 @@ pub struct Neighbours {
     records: AddressBook,
     guard: Guard,
     revocations: Revocations,
+    pins: Pins,
     rng: ChaCha8Rng,
 }
 
@@ -72,6 +74,7 @@ impl Neighbours {
             records: AddressBook::default(),
             guard: Guard::default(),
             revocations,
+            pins: Pins::new(setup.pinned.as_deref()),
             rng: ChaCha8Rng::from_seed(seed),
         }
     }
@@ -100,7 +103,13 @@ impl Neighbours {
         let refusal = match cut {
             _ if revoked => Some(Refusal::plain(RefusalCode::Revoked)),
             Some(cut) => Some(Refusal::about(RefusalCode::Forked, format!("entry {cut}"))),
-            None => None,
+            None if self.pins.allow(arrival.node) => None,
+            None => {
+                if self.pins.knocked(now.mono, arrival.node, arrival.address) {
+                    out.push(Effect::Event(Event::PeerPending { id: arrival.node, name: None }));
+                }
+                Some(Refusal::plain(RefusalCode::NotApproved))
+            }
         };
         let changes = refusal.map(|refusal| self.expel((setup, now), arrival.node, &refusal, out));
         self.dial((setup, now), out);
@@ -161,8 +170,30 @@ impl Neighbours {
 
     /// Somebody may be there.
     pub fn hint(&mut self, (setup, now): (&Setup, Now), hint: Hint, out: &mut Vec<Effect>) {
-        self.dialling.hint(setup, now, hint, out);
+        self.place((setup, now), hint, out);
         self.dial((setup, now), out);
+    }
+
+    /// An operator approves of a node: it is dialled at once where it was heard of.
+    pub fn approve(&mut self, (setup, now): (&Setup, Now), node: NodeId, out: &mut Vec<Effect>) {
+        if let Some(hint) = self.pins.approve(node) {
+            self.dialling.hint(setup, now, hint, out);
+        }
+        self.dialling.afresh(now, &mut self.rng);
+        self.dial((setup, now), out);
+    }
+
+    /// Puts a place among those that are dialled, unless its node waits for an operator.
+    fn place(&mut self, (setup, now): (&Setup, Now), hint: Hint, out: &mut Vec<Effect>) {
+        let is_ours = hint.federation.as_ref().is_none_or(|prefix| *prefix == setup.federation.prefix_hex());
+        let waits = |node: &NodeId| is_ours && *node != setup.id() && !self.pins.allow(*node);
+        let Some(node) = hint.node.filter(waits) else {
+            return self.dialling.hint(setup, now, hint, out);
+        };
+        // Whom peers know of does not ask for anything.
+        if hint.source != Source::Record && self.pins.heard_of(now.mono, node, &hint) {
+            out.push(Effect::Event(Event::PeerPending { id: node, name: hint.name }));
+        }
     }
 
     /// An interface changed, or the machine woke up: everyone is tried afresh, and whoever is linked must give a sign of life.
@@ -252,7 +283,9 @@ impl Neighbours {
         // That an address turned out to be this node's own matters where the user named it.
         let is_of_others =
             |place: &UnlinkedPlace<'_>| place.id != Some(setup.id()) || place.sources.contains(&Source::Seed);
-        let unlinked = self.dialling.unlinked(now, &self.peers, lacking).filter(is_of_others);
+        let is_told_below = |place: &UnlinkedPlace<'_>| place.id.is_some_and(|id| self.pins.is_pending(id));
+        let unlinked = self.dialling.unlinked(now, &self.peers, lacking);
+        let unlinked = unlinked.filter(is_of_others).filter(|place| !is_told_below(place));
         let seen = unlinked.map(|place| {
             let refused = place.id.and_then(|id| self.guard.refused_for(now.mono, id));
             PeerView {
@@ -267,7 +300,7 @@ impl Neighbours {
                 step: None,
             }
         });
-        verified.chain(seen).collect()
+        verified.chain(seen).chain(self.pins.pending()).collect()
     }
 
     /// What follows from changes among the links; what concerns the logs is left over.
@@ -382,7 +415,7 @@ impl Neighbours {
     /// Records were told, and some of them kept.
     fn heard_of_nodes(&mut self, (setup, now): (&Setup, Now), heard: Heard, out: &mut Vec<Effect>) {
         for hint in heard.hints {
-            self.dialling.hint(setup, now, hint, out);
+            self.place((setup, now), hint, out);
         }
         for node in heard.forgotten {
             self.dialling.forget_record(node);

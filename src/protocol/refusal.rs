@@ -61,11 +61,13 @@ pub enum RefusalCode {
     BadClaim,
     /// The peer reads so slowly that what it must hear no longer fits its queue.
     TooSlow,
+    /// The node takes only peers that its operator has approved, and this one is not among them.
+    NotApproved,
 }
 
 impl RefusalCode {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::WrongFederation,
         Self::PolicyDiffers,
         Self::Version,
@@ -85,6 +87,7 @@ impl RefusalCode {
         Self::UnknownKind,
         Self::BadClaim,
         Self::TooSlow,
+        Self::NotApproved,
     ];
 
     /// Its number on the wire: 1 for the first of [`Self::ALL`].
@@ -110,6 +113,7 @@ impl RefusalCode {
             Self::UnknownKind => 17,
             Self::BadClaim => 18,
             Self::TooSlow => 19,
+            Self::NotApproved => 20,
         }
     }
 
@@ -142,6 +146,7 @@ impl RefusalCode {
             Self::UnknownKind => "unknown_kind",
             Self::BadClaim => "bad_claim",
             Self::TooSlow => "too_slow",
+            Self::NotApproved => "not_approved",
         }
     }
 
@@ -168,6 +173,7 @@ impl RefusalCode {
             Self::UnknownKind => "the peer used a kind of stream or frame that this version does not know",
             Self::BadClaim => "the peer's claim about itself is not signed by its key",
             Self::TooSlow => "the peer reads too slowly",
+            Self::NotApproved => "the node takes only peers that its operator has approved",
         }
     }
 
@@ -193,6 +199,9 @@ impl RefusalCode {
             Self::Malformed | Self::FrameTooLarge | Self::BadClaim => {
                 "check that the peer is a cogmesh node of the same version"
             }
+            Self::NotApproved => {
+                "ask its operator to run `cogmesh peers approve` with this node's id (`cogmesh id`)"
+            }
             Self::TooSlow => "nothing is lost: it catches up when it connects again",
         }
     }
@@ -215,7 +224,7 @@ impl RefusalCode {
             | Self::UnknownKind
             | Self::BadClaim => Blame::Peer,
             Self::Forked => Blame::Author,
-            Self::Stopping => Blame::Ours,
+            Self::Stopping | Self::NotApproved => Blame::Ours,
             Self::TooManyPeers | Self::Clone | Self::Duplicate | Self::TooSlow => Blame::Nobody,
         }
     }

@@ -82,6 +82,8 @@ pub enum Unlinked {
     },
     /// This node has links enough, and keeps it for when it needs one.
     Spare,
+    /// This node takes only peers that its operator has approved, and it is not among them.
+    Pending,
     /// Only a peer record says that it is there, and it was not dialled yet.
     ByRecord {
         /// Until it may be.

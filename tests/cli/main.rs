@@ -11,6 +11,7 @@ mod federation;
 mod offline;
 mod own_log;
 mod peers;
+mod pins;
 mod pki;
 mod running;
 mod stalled;

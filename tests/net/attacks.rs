@@ -54,6 +54,7 @@ fn setup(number: usize) -> Setup {
         instance: Instance(1),
         addresses: vec![],
         peers_max: 64,
+        pinned: None,
     }
 }
 

@@ -156,6 +156,7 @@ impl Lab {
             .collect();
         let config = Config {
             pki: None,
+            pin: false,
             data_dir: self.dir.join(name),
             name: NodeName::from_host(name),
             hardware: *hardware,

@@ -58,6 +58,7 @@ impl World {
             instance: Instance(0),
             addresses: vec![],
             peers_max: 256,
+            pinned: None,
         };
         self.nodes.push(Node {
             setup,
