@@ -43,6 +43,24 @@ impl Fault {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message)
     }
 
+    /// It was made under a name that is not this machine's: somebody else's name may point here (DNS rebinding).
+    pub(super) fn foreign_host() -> Self {
+        let message = "this API answers under `localhost` and loopback addresses only, with its own port";
+        Self::new(StatusCode::FORBIDDEN, "foreign_host", message)
+    }
+
+    /// Another server's page made it.
+    pub(super) fn foreign_origin() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "foreign_origin", "pages of other origins may not use this API")
+    }
+
+    /// Writing over TCP takes more than being on this machine.
+    pub(super) fn no_token() -> Self {
+        let message =
+            "writing needs `Authorization: Bearer` with the token in `api.token` in the data directory";
+        Self::new(StatusCode::UNAUTHORIZED, "no_token", message)
+    }
+
     /// The thought, or the request that carries it, is too long.
     pub(super) fn content_too_long(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "content_too_long", message)

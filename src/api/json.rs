@@ -13,6 +13,8 @@ pub struct Status {
     pub node: Node,
     /// Where it listens.
     pub listen: Vec<String>,
+    /// Where its local API is on TCP, if it is.
+    pub api: Option<String>,
     /// How many connections are open: one for each verified peer, and for a moment those that are being admitted.
     pub connections: usize,
     /// Whether it may write.

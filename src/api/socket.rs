@@ -2,21 +2,18 @@
 
 use std::{
     fs, io,
+    net::SocketAddr,
     os::unix::{
         ffi::OsStrExt,
         fs::{FileTypeExt, PermissionsExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use axum::serve::Listener;
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::UnixListener;
+
+use super::limited::Limited;
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "api.sock";
@@ -53,6 +50,41 @@ pub enum ApiError {
         #[source]
         source: io::Error,
     },
+    /// The address that was asked for can't be had.
+    #[error("can't listen for the local API on {address}")]
+    Tcp {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Others may read the token.
+    #[error("`{}` has mode {mode:03o}: others than its owner may read it; run `chmod 600 {}`, or delete it and start again for a new token", path.display(), path.display())]
+    TokenPermissions {
+        /// The token's file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is none.
+    #[error("`{}` holds no token; delete it and start again for a new one", path.display())]
+    TokenDamaged {
+        /// The token's file.
+        path: PathBuf,
+    },
+    /// It can't be read or made.
+    #[error("can't use the token's file `{}`", path.display())]
+    Token {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No token can be made.
+    #[error("the system gives no randomness for a token")]
+    Randomness,
 }
 
 /// The path of the socket of that data directory.
@@ -67,7 +99,7 @@ pub fn path_in(data_dir: &Path) -> Result<PathBuf, ApiError> {
 
 /// Makes the socket with mode 0600. The caller holds the data directory's lock, so a socket that is there already was
 /// left by a process that is dead.
-pub(super) fn bind(path: &Path) -> Result<Limited, ApiError> {
+pub(super) fn bind(path: &Path) -> Result<Limited<UnixListener>, ApiError> {
     let io = |source| ApiError::Io { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Ok(left) if left.file_type().is_socket() => fs::remove_file(path).map_err(io)?,
@@ -78,7 +110,7 @@ pub(super) fn bind(path: &Path) -> Result<Limited, ApiError> {
         Err(error) => return Err(io(error)),
     }
     let listener = listen(path).map_err(io)?;
-    Ok(Limited { listener, free: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
+    Ok(Limited::new(listener, CONNECTIONS_MAX))
 }
 
 /// The mode is set between bind and listen: nobody can connect before it is.
@@ -89,69 +121,6 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     UnixListener::from_std(socket.into())
-}
-
-/// A listener with a bound on its connections.
-#[derive(Debug)]
-pub(super) struct Limited {
-    listener: UnixListener,
-    free: Arc<Semaphore>,
-}
-
-/// A connection that gives its place back when it ends.
-#[derive(Debug)]
-pub(super) struct Counted {
-    stream: UnixStream,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl Listener for Limited {
-    type Io = Counted;
-    type Addr = tokio::net::unix::SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        // The semaphore is never closed.
-        let place = Arc::clone(&self.free).acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Counted { stream, _place: place }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
-
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub async fn status(handle: &Handle) -> Result<json::Status, NodeGone> {
     Ok(json::Status {
         node: node(handle),
         listen: handle.listen().iter().map(ToString::to_string).collect(),
+        api: handle.api_address().map(|address| address.to_string()),
         connections: handle.connections(),
         own_log: own_log(&view),
         corpus: corpus(handle, &view),

@@ -17,7 +17,10 @@ use serde::Deserialize;
 
 use super::{demo::DemoArgs, exit::Exit, options, replay::ReplayArgs, show::escaped_lines};
 use crate::{
-    api::submit::{MODE_DEFAULT, SESSION_DEFAULT},
+    api::{
+        ApiListen,
+        submit::{MODE_DEFAULT, SESSION_DEFAULT},
+    },
     log::{FederationName, Hardware, Mode, NodeName, SessionName},
     node::PeerOption,
     store::Durability,
@@ -66,7 +69,7 @@ pub struct Common {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a node until SIGINT or SIGTERM
-    Start(StartArgs),
+    Start(Box<StartArgs>),
     /// Submit a thought to the running node
     Submit(SubmitArgs),
     /// Show what the running node is and knows
@@ -185,6 +188,9 @@ pub struct StartArgs {
     /// How long the certificates last that this node gives to members, where it holds the CA's key of a closed federation [default: 30d]
     #[arg(long, value_name = "TIME", env = "COGMESH_CERTIFICATE_LIFETIME", hide_env_values = true, value_parser = options::lifetime)]
     pub certificate_lifetime: Option<u64>,
+    /// Where the local API is on TCP: a loopback address with a port, or `off` [default: 127.0.0.1 and the first free port of 8880 to 8979]
+    #[arg(long, value_name = "ADDR", env = "COGMESH_API", hide_env_values = true, value_parser = options::api)]
+    pub api: Option<ApiListen>,
     /// Read commands from standard input: submit TEXT, status, metrics, peers, help, quit
     #[arg(long, env = "COGMESH_INTERACTIVE", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub interactive: Option<bool>,

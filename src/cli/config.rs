@@ -21,6 +21,7 @@ use super::{
     replay::read_policy,
 };
 use crate::{
+    api::ApiListen,
     ledger::{policy::Policy, types::Level},
     log::{FederationName, Hardware, NodeName},
     node::{
@@ -42,6 +43,8 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 pub struct Run {
     /// The node.
     pub config: Config,
+    /// Where the local API is on TCP.
+    pub api: ApiListen,
     /// Whether commands are read from standard input.
     pub interactive: bool,
     /// The form of the log.
@@ -87,6 +90,8 @@ struct FileOptions {
     key: Option<PathBuf>,
     #[serde(default, alias = "certificate_lifetime", deserialize_with = "lifetime")]
     certificate_lifetime: Option<u64>,
+    #[serde(default, deserialize_with = "api")]
+    api: Option<ApiListen>,
     interactive: Option<bool>,
     #[serde(alias = "log_format")]
     log_format: Option<LogFormat>,
@@ -158,6 +163,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
     };
     Ok(Run {
         config,
+        api: typed.api.or(file.api).unwrap_or_default(),
         interactive: typed.interactive.or(file.interactive).unwrap_or(false),
         log_format: typed.log_format.or(file.log_format).unwrap_or_default(),
     })
@@ -300,6 +306,10 @@ fn disk_min<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error>
     Err(D::Error::custom(format!("`disk-min` is {} MiB at most, not {mib}", options::DISK_MIN_MIB_LIMIT)))
 }
 
+fn api<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ApiListen>, D::Error> {
+    options::api(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
+}
+
 fn lifetime<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     options::lifetime(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
 }
@@ -373,6 +383,8 @@ mod tests {
             ("disk-min = -1", "disk-min"),
             ("rebuild-from-peers = true", "rebuild-from-peers"),
             ("peer = 'thor'", "peer"),
+            ("api = '0.0.0.0:8880'", "loopback"),
+            ("api = '8880'", "api"),
             ("interface = 5", "interface"),
             ("no-mdns = 'maybe'", "no-mdns"),
             ("name =", "line 1"),

@@ -292,7 +292,15 @@ const fn hint_of_membership(error: &MembershipError) -> Option<&'static str> {
 const fn hint_of_api(error: &ApiError) -> Option<&'static str> {
     match error {
         ApiError::Io { .. } => Some("check the permissions of the data directory, and the space on its disk"),
-        ApiError::PathTooLong { .. } | ApiError::NotASocket { .. } => None,
+        ApiError::Tcp { .. } => {
+            Some("`ss -ltnp` shows who listens there; `--api` names another address, or `off`")
+        }
+        ApiError::PathTooLong { .. }
+        | ApiError::NotASocket { .. }
+        | ApiError::TokenPermissions { .. }
+        | ApiError::TokenDamaged { .. }
+        | ApiError::Token { .. }
+        | ApiError::Randomness => None,
     }
 }
 

@@ -74,7 +74,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match command {
         Command::Start(args) => {
             let data_dir = data_dir(&common)?;
-            wait_for(Builder::new_multi_thread(), start::run(args, &data_dir, common.verbose, out(&common)))
+            wait_for(Builder::new_multi_thread(), start::run(*args, &data_dir, common.verbose, out(&common)))
         }
         Command::Demo(args) => {
             start::log_to_stderr(args::LogFormat::Text, common.verbose)?;

@@ -1,7 +1,9 @@
 //! How single values are read, wherever they were typed.
 
+use std::net::SocketAddr;
+
 use super::time;
-use crate::{log::NodeId, node::PeerOption, store::SearchWords};
+use crate::{api::ApiListen, log::NodeId, node::PeerOption, store::SearchWords};
 
 /// Most links that `--max-peers` may allow: each may hold 3 MiB, so 1,024 are 3 GiB at the very worst.
 pub const PEERS_MAX_LIMIT: i64 = 1_024;
@@ -45,6 +47,23 @@ pub fn peer(text: &str) -> Result<PeerOption, String> {
         return Err("the host is a name or an address".to_owned());
     }
     Ok(PeerOption { node, address: address.to_owned() })
+}
+
+/// Where the local API is on TCP: a loopback address with a port, or `off`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn api(text: &str) -> Result<ApiListen, String> {
+    if text == "off" {
+        return Ok(ApiListen::Off);
+    }
+    let address: SocketAddr = text.parse().map_err(
+        |_| "the API's address is `ADDRESS:PORT`, such as `127.0.0.1:8880` or `[::1]:8880`, or `off`",
+    )?;
+    if !address.ip().is_loopback() {
+        return Err("the API speaks plain HTTP, so it listens on loopback addresses only; reach it from elsewhere through ssh".to_owned());
+    }
+    Ok(ApiListen::At(address))
 }
 
 /// The name of a network interface; whether there is such a one shows when the node starts.
@@ -131,6 +150,23 @@ mod tests {
         ];
         for (text, part) in cases {
             let error = peer(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_api_is_on_loopback_or_nowhere() {
+        assert_eq!(api("off"), Ok(ApiListen::Off));
+        for text in ["127.0.0.1:8880", "[::1]:9000", "127.0.0.1:0"] {
+            assert_eq!(api(text), Ok(ApiListen::At(text.parse().unwrap())));
+        }
+        for (text, part) in [
+            ("0.0.0.0:8880", "loopback"),
+            ("192.0.2.7:8880", "ssh"),
+            ("8880", "ADDRESS:PORT"),
+            ("localhost:1", "off"),
+        ] {
+            let error = api(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
     }

@@ -47,6 +47,8 @@ struct Ready {
     id: String,
     name: String,
     listen: Vec<String>,
+    /// Where the local API is on TCP.
+    api: Option<String>,
 }
 
 /// Starts a node and waits until it is asked to stop, by a signal or, where it is interactive, by its user.
@@ -59,6 +61,7 @@ pub async fn run(typed: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) -
     log_to_stderr(run.log_format, verbose)?;
     // Before a key and a store are made in a place where the node can't run.
     api::socket::path_in(data_dir)?;
+    let port = api::tcp::open(run.api).await?;
     tell_machine(&machine);
     for variable in args::unknown_in_environment() {
         tracing::warn!(
@@ -74,7 +77,7 @@ pub async fn run(typed: StartArgs, data_dir: &Path, verbose: u8, mut out: Out) -
         () = signals.next() => return Ok(Exit::Done.into()),
     };
     let telling = tokio::spawn(log_lines::tell(handle.events()));
-    let api = match api::serve(handle.clone()).await {
+    let api = match api::serve(handle.clone(), port).await {
         Ok(api) => api,
         Err(error) => {
             handle.stop();
@@ -193,18 +196,22 @@ fn tell_machine(machine: &Machine) {
 
 /// For people a line on standard error, whatever the log's level; for programs an object on standard output.
 fn tell_ready(handle: &Handle, log_format: LogFormat, out: &mut Out) -> anyhow::Result<()> {
-    let about = handle.about();
+    let (about, api) = (handle.about(), handle.api_address().map(|address| address.to_string()));
     let listen: Vec<String> = handle.listen().iter().map(ToString::to_string).collect();
     let (name, id, shown) = (&about.name, about.id.short(), listen.join(", "));
     match log_format {
         LogFormat::Text => {
             // A node whose standard error is closed still runs.
-            let _unheard = writeln!(io::stderr().lock(), "{name} ({id}) listens on {shown}");
+            let api = api.as_ref().map(|api| format!("; API on http://{api}")).unwrap_or_default();
+            let _unheard = writeln!(io::stderr().lock(), "{name} ({id}) listens on {shown}{api}");
         }
-        LogFormat::Json => tracing::info!(%name, %id, listen = %shown, "listens"),
+        LogFormat::Json => {
+            let api = api.as_deref().unwrap_or_default();
+            tracing::info!(%name, %id, listen = %shown, %api, "listens");
+        }
     }
     if out.form() == Form::Json {
-        let ready = Ready { id: about.id.to_text(), name: name.to_string(), listen };
+        let ready = Ready { id: about.id.to_text(), name: name.to_string(), listen, api };
         out.one(&ready, |_| String::new())?;
     }
     Ok(())

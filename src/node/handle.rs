@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -88,6 +88,8 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) desk: Option<Arc<Invitations>>,
     pub(super) pki: Option<Arc<Pki>>,
+    /// Where somebody serves the API over this handle on TCP, for whoever asks.
+    pub(super) api: OnceLock<SocketAddr>,
     pub(super) stop: CancellationToken,
     pub(super) ended: watch::Receiver<Option<Result<(), RunError>>>,
 }
@@ -144,6 +146,18 @@ impl Handle {
     #[must_use]
     pub fn listen(&self) -> Vec<SocketAddr> {
         self.shared.endpoint.local_addresses()
+    }
+
+    /// Where the local API is on TCP, if it is.
+    #[must_use]
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.shared.api.get().copied()
+    }
+
+    /// The local API is served there from now on.
+    pub(crate) fn serves_api_at(&self, address: SocketAddr) {
+        // There is one API for a node.
+        let _first = self.shared.api.set(address);
     }
 
     /// Submits a thought and waits until it is durable, signed and on its way, or known not to be admissible.

@@ -146,7 +146,7 @@ pub fn load_or_create(data_dir: &Path) -> Result<Identity, KeyFileError> {
 }
 
 /// Writes a file for its owner alone, beside and renamed, each synced: a crash leaves the whole file or what was there.
-pub(super) fn write(data_dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+pub(crate) fn write(data_dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     let unfinished = data_dir.join(format!("{name}.new"));
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

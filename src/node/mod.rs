@@ -33,7 +33,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Instant,
 };
 
@@ -205,6 +205,7 @@ fn launch(
         store: Arc::clone(&store),
         desk: gate.desk.clone(),
         pki: pki(config, member.as_ref(), wall(&clock)),
+        api: OnceLock::new(),
         stop: stop.clone(),
         ended,
     });

@@ -16,3 +16,4 @@ mod pki;
 mod running;
 mod stalled;
 mod support;
+mod tcp;
