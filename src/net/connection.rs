@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::{
-    sync::mpsc,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -82,7 +81,7 @@ pub(super) async fn run(shared: Arc<Shared>, quic: Connection, node: NodeId, sid
 }
 
 fn start(shared: &Arc<Shared>, link: &Arc<Link>, mouth: Mouth, side: Side, tasks: &mut JoinSet<()>) {
-    let Mouth { control: control_mouth, balance, thought, full } = mouth;
+    let Mouth { control: control_mouth, balance, thought } = mouth;
     let opener = match side {
         Side::Dialler(_) => Opener::We,
         Side::Acceptor(turn) => {
@@ -93,7 +92,7 @@ fn start(shared: &Arc<Shared>, link: &Arc<Link>, mouth: Mouth, side: Side, tasks
     tasks.spawn(control(Arc::clone(shared), Arc::clone(link), opener, control_mouth));
     tasks.spawn(write(Arc::clone(link), StreamKind::BalanceSync, balance, shared.timing.farewell));
     tasks.spawn(write(Arc::clone(link), StreamKind::Thought, thought, shared.timing.farewell));
-    tasks.spawn(tell_full(Arc::clone(shared), Arc::clone(link), full));
+    tasks.spawn(tell_full(Arc::clone(shared), Arc::clone(link)));
 }
 
 /// Keeps its place at the door until the link is admitted or gone.
@@ -261,14 +260,16 @@ async fn not_read(link: &Link, written: Result<(), WriteError>, farewell: Durati
 }
 
 /// Passes on which queues were full.
-async fn tell_full(shared: Arc<Shared>, link: Arc<Link>, mut full: mpsc::Receiver<StreamKind>) {
+async fn tell_full(shared: Arc<Shared>, link: Arc<Link>) {
     loop {
-        let kind = tokio::select! {
-            Some(kind) = full.recv() => kind,
+        let kinds = tokio::select! {
+            kinds = link.full.take() => kinds,
             _ = link.quic.closed() => return,
         };
-        if !shared.tell(NetEvent::QueueFull { link: link.id, kind }).await {
-            return;
+        for kind in kinds {
+            if !shared.tell(NetEvent::QueueFull { link: link.id, kind }).await {
+                return;
+            }
         }
         // Whoever overfills a queue does so frame after frame; one word in a while is enough.
         sleep(Duration::from_millis(10)).await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use quinn::{IdleTimeout, Runtime, TokioRuntime, TransportConfig, VarInt};
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -25,6 +25,7 @@ use super::{
     links::{Link, Links, Manner, Shared, canonical},
     membership::CaCertificate,
     reset,
+    segmented::Segmented,
     sending::{self, CatchUpSender, LinkStats, ProbeError, SendFault},
     socket::{self, SocketError},
     streams::{SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, WINDOW_BYTES_BEFORE_ADMISSION},
@@ -99,11 +100,14 @@ impl Endpoint {
         let seed = identity.seed().map_err(|_| NetError::Key)?;
         let server = server_config(&credentials, timing)?;
         let sockets = socket::open(&listen, port)?;
+        let links = Links::default();
         let endpoints: Arc<[quinn::Endpoint]> = sockets
             .into_iter()
             .map(|socket| {
                 let config = reset::endpoint_config(&seed);
-                quinn::Endpoint::new(config, Some(server.clone()), socket, Arc::new(TokioRuntime))
+                let socket = Segmented::new(TokioRuntime.wrap_udp_socket(socket)?, links.many());
+                let (server, runtime) = (Some(server.clone()), Arc::new(TokioRuntime));
+                quinn::Endpoint::new_with_abstract_socket(config, server, Arc::new(socket), runtime)
             })
             .collect::<Result<_, _>>()
             .map_err(NetError::Quic)?;
@@ -115,7 +119,7 @@ impl Endpoint {
             timing,
             credentials,
             desk,
-            links: Links::default(),
+            links,
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         });

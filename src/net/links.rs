@@ -5,12 +5,12 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SetOnce, mpsc};
+use tokio::sync::{Notify, Semaphore, SetOnce};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -69,6 +69,7 @@ impl Shared {
 pub(super) struct Links {
     last: AtomicU64,
     open: Mutex<BTreeMap<LinkId, Arc<Link>>>,
+    many: Arc<AtomicUsize>,
 }
 
 impl Links {
@@ -77,12 +78,21 @@ impl Links {
         let id = LinkId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
         let (link, mouth) = Link::new(id, quic, node);
         let link = Arc::new(link);
-        self.lock().insert(id, Arc::clone(&link));
+        let mut open = self.lock();
+        open.insert(id, Arc::clone(&link));
+        self.many.store(open.len(), Ordering::Relaxed);
         (link, mouth)
     }
 
     pub(super) fn remove(&self, id: LinkId) {
-        self.lock().remove(&id);
+        let mut open = self.lock();
+        open.remove(&id);
+        self.many.store(open.len(), Ordering::Relaxed);
+    }
+
+    /// How many there are, for whoever may not wait for the lock.
+    pub(super) fn many(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.many)
     }
 
     pub(super) fn find(&self, id: LinkId) -> Option<Arc<Link>> {
@@ -138,7 +148,8 @@ pub(super) struct Link {
     pub(super) refused: OnceLock<Refusal>,
     /// Why we gave it up, where it was nobody's decision.
     pub(super) broken: OnceLock<&'static str>,
-    full: mpsc::Sender<StreamKind>,
+    /// Which queues had no room for a frame.
+    pub(super) full: FullQueues,
 }
 
 /// How a link is ended by us.
@@ -165,8 +176,30 @@ pub(super) struct Mouth {
     pub(super) control: Waiting,
     pub(super) balance: Waiting,
     pub(super) thought: Waiting,
-    /// The kinds of frames that did not fit.
-    pub(super) full: mpsc::Receiver<StreamKind>,
+}
+
+/// Which of a link's queues had no room for a frame, until that is told: telling it twice would say nothing new.
+#[derive(Debug, Default)]
+pub(super) struct FullQueues {
+    kinds: AtomicU8,
+    some: Notify,
+}
+
+impl FullQueues {
+    fn add(&self, kind: StreamKind) {
+        self.kinds.fetch_or(1 << kind.number(), Ordering::Relaxed);
+        self.some.notify_one();
+    }
+
+    /// Those that were full since the last call, once there are some.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn take(&self) -> impl Iterator<Item = StreamKind> + use<> {
+        self.some.notified().await;
+        let kinds = self.kinds.swap(0, Ordering::Relaxed);
+        StreamKind::ALL.into_iter().filter(move |kind| kinds & (1 << kind.number()) != 0)
+    }
 }
 
 impl Link {
@@ -174,8 +207,6 @@ impl Link {
         let (control, control_waiting) = Queue::new(StreamKind::Control);
         let (balance, balance_waiting) = Queue::new(StreamKind::BalanceSync);
         let (thought, thought_waiting) = Queue::new(StreamKind::Thought);
-        // Three kinds can be full; once each is told, telling it again says nothing new.
-        let (full, full_told) = mpsc::channel(3);
         let catch_ups = usize::try_from(row(StreamKind::CatchUp).incoming_max).unwrap_or(1);
         let link = Self {
             id,
@@ -197,14 +228,9 @@ impl Link {
             balance_heard: AtomicBool::new(false),
             refused: OnceLock::new(),
             broken: OnceLock::new(),
-            full,
+            full: FullQueues::default(),
         };
-        let mouth = Mouth {
-            control: control_waiting,
-            balance: balance_waiting,
-            thought: thought_waiting,
-            full: full_told,
-        };
+        let mouth = Mouth { control: control_waiting, balance: balance_waiting, thought: thought_waiting };
         (link, mouth)
     }
 
@@ -230,7 +256,7 @@ impl Link {
         match queue.push(frame) {
             // A link that is ending tells so by itself.
             Ok(()) | Err(NotQueued::Gone) => {}
-            Err(NotQueued::Full) => drop(self.full.try_send(kind)),
+            Err(NotQueued::Full) => self.full.add(kind),
         }
     }
 

@@ -27,6 +27,7 @@ mod links;
 pub mod membership;
 mod reader;
 mod reset;
+mod segmented;
 mod sending;
 mod socket;
 mod streams;

@@ -1,10 +1,13 @@
 //! Writers: one queue with a bound in bytes for each class of frames, and the task that empties it into a stream.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{SendStream, WriteError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce, TryAcquireError, mpsc};
+use tokio::sync::{Notify, SetOnce};
 
 use super::streams::row;
 use crate::protocol::frame::StreamKind;
@@ -14,36 +17,41 @@ const FRAME_COST_BYTES: usize = 64;
 /// Most bytes that are gathered into one write. quinn keeps each write as a segment of its own and looks through them
 /// one by one, so small frames are put together here.
 const GATHER_BYTES_MAX: usize = 64 << 10;
+/// A list of frames that was longer than that is given back when it is empty: a thousand idle links should not keep what one burst took.
+const KEPT_FRAMES_MAX: usize = 64;
 
 /// The end of a queue that frames are put into.
-#[derive(Clone, Debug)]
-pub(super) struct Queue {
-    room: Arc<Semaphore>,
-    items: mpsc::UnboundedSender<Item>,
-    emptied: Arc<SetOnce<()>>,
-}
+#[derive(Debug)]
+pub(super) struct Queue(Arc<Shared>);
 
 /// The end of a queue that a writer empties.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    items: mpsc::UnboundedReceiver<Item>,
-    /// Taken from the queue, but did not fit the last write.
-    next: Option<Queued>,
-    emptied: Arc<SetOnce<()>>,
+pub(super) struct Waiting(Arc<Shared>);
+
+/// Not a channel of tokio's: those take a block for 32 frames at once, and most links of a large federation are idle.
+#[derive(Debug)]
+struct Shared {
+    bytes_max: usize,
+    state: Mutex<State>,
+    filled: Notify,
+    emptied: SetOnce<()>,
 }
 
-#[derive(Debug)]
-enum Item {
-    Frame(Queued),
-    /// Nothing comes after this.
-    Last,
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Bytes>,
+    /// What is queued, and what a write under way holds.
+    bytes: usize,
+    /// Nothing comes any more.
+    finished: bool,
 }
 
+/// What goes into the stream at once.
 #[derive(Debug)]
-struct Queued {
-    frame: Bytes,
-    /// Its share of the queue's room; given back once the stream has taken the frame.
-    room: OwnedSemaphorePermit,
+struct Write {
+    bytes: Bytes,
+    /// Its share of the queue's room; given back once the stream has taken it.
+    cost: usize,
 }
 
 /// Why a frame was not queued. Nothing was changed.
@@ -58,41 +66,50 @@ pub(super) enum NotQueued {
 impl Queue {
     /// The queue of streams of that kind.
     pub(super) fn new(kind: StreamKind) -> (Self, Waiting) {
-        let (items, receiver) = mpsc::unbounded_channel();
-        let emptied = Arc::new(SetOnce::new());
-        let room = Arc::new(Semaphore::new(row(kind).queue_bytes_max));
-        let waiting = Waiting { items: receiver, next: None, emptied: Arc::clone(&emptied) };
-        (Self { room, items, emptied }, waiting)
+        let shared = Arc::new(Shared {
+            bytes_max: row(kind).queue_bytes_max,
+            state: Mutex::default(),
+            filled: Notify::new(),
+            emptied: SetOnce::new(),
+        });
+        (Self(Arc::clone(&shared)), Waiting(shared))
     }
 
     /// Puts a frame in, or leaves all as it was.
     pub(super) fn push(&self, frame: Bytes) -> Result<(), NotQueued> {
-        let cost = u32::try_from(frame.len() + FRAME_COST_BYTES).map_err(|_| NotQueued::Full)?;
-        let room = Arc::clone(&self.room).try_acquire_many_owned(cost).map_err(|error| match error {
-            TryAcquireError::NoPermits => NotQueued::Full,
-            TryAcquireError::Closed => NotQueued::Gone,
-        })?;
-        self.items.send(Item::Frame(Queued { frame, room })).map_err(|_| NotQueued::Gone)
+        let mut state = self.0.state();
+        if state.finished {
+            return Err(NotQueued::Gone);
+        }
+        let bytes = state.bytes.saturating_add(cost_of(&frame));
+        if bytes > self.0.bytes_max {
+            return Err(NotQueued::Full);
+        }
+        state.bytes = bytes;
+        state.frames.push_back(frame);
+        drop(state);
+        self.0.filled.notify_one();
+        Ok(())
     }
 
     /// Lets the writer end its stream after what is queued by now.
     pub(super) fn finish(&self) {
-        // Where nobody listens any more, the stream has ended already.
-        drop(self.items.send(Item::Last));
+        self.0.state().finished = true;
+        self.0.filled.notify_one();
     }
 
     /// Waits until the writer has ended: all was acknowledged, or can't be any more.
     pub(super) async fn emptied(&self) {
-        self.emptied.wait().await;
+        self.0.emptied.wait().await;
     }
 }
 
 impl Waiting {
     /// Writes what is queued, until the queue is finished and all is acknowledged, or the stream breaks.
     pub(super) async fn write_to(&mut self, stream: &mut SendStream) -> Result<(), WriteError> {
-        while let Some(write) = self.gather().await {
-            stream.write_chunk(write.frame).await?;
-            drop(write.room);
+        while let Some(write) = self.next().await {
+            stream.write_chunk(write.bytes).await?;
+            self.0.give_back(write.cost);
         }
         if stream.finish().is_ok() {
             // Whether it was acknowledged or the stream broke: there is nothing left to do for it.
@@ -101,83 +118,115 @@ impl Waiting {
         Ok(())
     }
 
-    /// The next write: one frame as it is, or several small ones put together.
-    async fn gather(&mut self) -> Option<Queued> {
-        let first = match self.next.take() {
-            Some(next) => next,
-            None => self.items.recv().await?.frame()?,
-        };
-        let Some(second) = self.fitting(first.frame.len()) else {
-            return Some(first);
-        };
-        let Queued { frame, mut room } = first;
-        let mut gathered = BytesMut::with_capacity(GATHER_BYTES_MAX);
-        gathered.extend_from_slice(&frame);
-        let mut more = Some(second);
-        while let Some(Queued { frame, room: its_room }) = more {
-            gathered.extend_from_slice(&frame);
-            room.merge(its_room);
-            more = self.fitting(gathered.len());
-        }
-        Some(Queued { frame: gathered.freeze(), room })
-    }
-
-    /// Takes the frame after so many gathered bytes, where there is one and it fits.
-    fn fitting(&mut self, gathered_bytes: usize) -> Option<Queued> {
-        let queued = match self.items.try_recv() {
-            Ok(Item::Frame(queued)) => queued,
-            Ok(Item::Last) => {
-                // The next look finds the queue closed, as it should.
-                self.items.close();
-                return None;
+    /// The next write, once there is one; `None` where nothing comes any more.
+    async fn next(&self) -> Option<Write> {
+        loop {
+            {
+                let mut state = self.0.state();
+                if let Some(write) = state.gather() {
+                    return Some(write);
+                }
+                if state.finished {
+                    return None;
+                }
             }
-            Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => return None,
-        };
-        if gathered_bytes + queued.frame.len() <= GATHER_BYTES_MAX {
-            return Some(queued);
+            // What was pushed since that look has left a permit.
+            self.0.filled.notified().await;
         }
-        self.next = Some(queued);
-        None
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        *self.0.state() = State { finished: true, ..State::default() };
         // Only the first time counts, and there is only this one.
-        drop(self.emptied.set(()));
+        drop(self.0.emptied.set(()));
     }
 }
 
-impl Item {
-    fn frame(self) -> Option<Queued> {
-        match self {
-            Self::Frame(queued) => Some(queued),
-            Self::Last => None,
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done under this lock can leave it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_back(&self, cost: usize) {
+        let mut state = self.state();
+        state.bytes = state.bytes.saturating_sub(cost);
+    }
+}
+
+impl State {
+    /// One frame as it is, or several small ones put together.
+    fn gather(&mut self) -> Option<Write> {
+        let first = self.frames.pop_front()?;
+        let (mut many, mut length) = (0, first.len());
+        for frame in &self.frames {
+            if length + frame.len() > GATHER_BYTES_MAX {
+                break;
+            }
+            length += frame.len();
+            many += 1;
+        }
+        let cost = length + (many + 1) * FRAME_COST_BYTES;
+        if many == 0 {
+            self.tidy();
+            return Some(Write { bytes: first, cost });
+        }
+        let mut bytes = BytesMut::with_capacity(length);
+        bytes.extend_from_slice(&first);
+        for frame in self.frames.drain(..many) {
+            bytes.extend_from_slice(&frame);
+        }
+        self.tidy();
+        Some(Write { bytes: bytes.freeze(), cost })
+    }
+
+    fn tidy(&mut self) {
+        if self.frames.is_empty() && self.frames.capacity() > KEPT_FRAMES_MAX {
+            self.frames = VecDeque::new();
         }
     }
+}
+
+fn cost_of(frame: &Bytes) -> usize {
+    frame.len() + FRAME_COST_BYTES
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_queue_is_full_by_its_bytes_and_gives_room_back_when_a_write_is_done() {
-        let (queue, mut waiting) = Queue::new(StreamKind::Control);
+    #[tokio::test]
+    async fn a_queue_is_full_by_its_bytes_and_gives_room_back_when_a_write_is_done() {
+        let (queue, waiting) = Queue::new(StreamKind::Control);
         let frame = Bytes::from(vec![0; 100 << 10]);
         let pushed = (0..100).take_while(|_| queue.push(frame.clone()).is_ok()).count();
         assert_eq!(pushed, 5);
-        assert_eq!(queue.push(frame.clone()), Err(NotQueued::Full));
-        let written = waiting.items.try_recv().ok().and_then(Item::frame).unwrap();
-        drop(written);
+        let write = waiting.next().await.unwrap();
+        assert_eq!(queue.push(frame.clone()), Err(NotQueued::Full), "it is under way still");
+        waiting.0.give_back(write.cost);
         assert_eq!(queue.push(frame.clone()), Ok(()));
+        assert_eq!(queue.push(frame.clone()), Err(NotQueued::Full));
         drop(waiting);
         assert_eq!(queue.push(Bytes::new()), Err(NotQueued::Gone));
+        queue.emptied().await;
+    }
+
+    #[tokio::test]
+    async fn empty_frames_have_a_bound_too() {
+        let (queue, waiting) = Queue::new(StreamKind::Control);
+        let pushed = (0..100_000).take_while(|_| queue.push(Bytes::new()).is_ok()).count();
+        assert_eq!(pushed, row(StreamKind::Control).queue_bytes_max / FRAME_COST_BYTES);
+        let write = waiting.next().await.unwrap();
+        waiting.0.give_back(write.cost);
+        let state = waiting.0.state();
+        assert_eq!((state.bytes, state.frames.capacity()), (0, 0));
     }
 
     #[tokio::test]
     async fn small_frames_are_gathered_in_order_and_large_ones_are_not_copied() {
-        let (queue, mut waiting) = Queue::new(StreamKind::Thought);
+        let (queue, waiting) = Queue::new(StreamKind::Thought);
         let large = Bytes::from(vec![9; 200 << 10]);
         for byte in 0..10 {
             queue.push(Bytes::from(vec![byte; 8 << 10])).unwrap();
@@ -185,13 +234,27 @@ mod tests {
         queue.push(large.clone()).unwrap();
         queue.push(Bytes::from_static(b"end")).unwrap();
         queue.finish();
+        assert_eq!(queue.push(Bytes::new()), Err(NotQueued::Gone));
         let mut writes = vec![];
-        while let Some(write) = waiting.gather().await {
-            writes.push(write.frame);
+        while let Some(write) = waiting.next().await {
+            writes.push(write.bytes);
         }
         let lengths: Vec<_> = writes.iter().map(Bytes::len).collect();
         assert_eq!(lengths, [64 << 10, 16 << 10, 200 << 10, 3]);
         assert_eq!(writes[2].as_ptr(), large.as_ptr());
         assert!(writes[0].chunks(8 << 10).enumerate().all(|(byte, chunk)| chunk[0] == byte as u8));
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_waits_hears_of_a_frame_and_of_the_end() {
+        let (queue, waiting) = Queue::new(StreamKind::Thought);
+        let writer = tokio::spawn(async move {
+            (waiting.next().await.map(|write| write.bytes), waiting.next().await.is_some())
+        });
+        tokio::task::yield_now().await;
+        queue.push(Bytes::from_static(b"one")).unwrap();
+        tokio::task::yield_now().await;
+        queue.finish();
+        assert_eq!(writer.await.unwrap(), (Some(Bytes::from_static(b"one")), false));
     }
 }
