@@ -14,6 +14,7 @@ mod peers;
 mod pins;
 mod pki;
 mod running;
+mod secrets;
 mod stalled;
 mod support;
 mod tcp;
