@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
     os::unix::net::UnixStream,
+    panic::resume_unwind,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -17,6 +18,7 @@ use std::{
 use cogmesh::{ledger::policy::Policy, log::FederationId};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Builder;
 
 use crate::common::PATIENCE;
 
@@ -26,7 +28,9 @@ const POLICY: &str =
 /// What an attack of these sizes may add to the victim. Far below the worst case in ARCHITECTURE.md, which needs an attacker behind each
 /// link and each address.
 const GROWTH_KIB_MAX: u64 = 64 << 10;
-/// Thoughts that are timed before an attack.
+/// By so much the attackers are nicer: as much as there is.
+const ATTACKERS_NICER: i32 = 19;
+/// Thoughts that are timed before an attack; ten times as many before one of full size.
 const CALM_THOUGHTS: usize = 40;
 
 pub(crate) fn policy() -> Policy {
@@ -164,19 +168,37 @@ impl Drop for Going {
     }
 }
 
-impl Pair {
-    pub(crate) fn start() -> Self {
-        Self::start_with(&[])
-    }
+/// Attacks the victim of a pair whose friend goes on thinking. An attacker has a machine of its own: here, its threads are nicer than those of
+/// the pair and of whoever takes its times, and get what processor time these leave.
+pub(crate) fn under_attack<F: Future<Output = ()>>(
+    options: &[&str],
+    attack: impl FnOnce(Arc<Process>, Going, u64) -> F + Send,
+) {
+    let pair = Pair::start_with(options);
+    let (victim, before_kib) = (Arc::clone(&pair.victim), pair.before_kib);
+    let going = pair.go_on();
+    let be_nicer = || assert!(rustix::process::nice(ATTACKERS_NICER).is_ok());
+    let attackers = Builder::new_multi_thread().enable_all().on_thread_start(be_nicer).build().unwrap();
+    thread::scope(|scope| {
+        let attacking = scope.spawn(|| {
+            be_nicer();
+            attackers.block_on(attack(victim, going, before_kib));
+        });
+        if let Err(panic) = attacking.join() {
+            resume_unwind(panic);
+        }
+    });
+}
 
+impl Pair {
     /// The victim has those options.
-    pub(crate) fn start_with(options: &[&str]) -> Self {
+    fn start_with(options: &[&str]) -> Self {
         let victim = Process::start("victim", options);
         let friend = Process::start("friend", &[&format!("--peer={}", victim.address)]);
         friend.wait_for("linked", |status| status["peers"][0]["verified"] == true);
         let mut pair =
             Self { victim: victim.into(), friend: friend.into(), calm: vec![], before_kib: 0, thoughts: 0 };
-        pair.calm = (0..CALM_THOUGHTS).map(|_| pair.think()).collect();
+        pair.calm = (0..size(CALM_THOUGHTS * 10, CALM_THOUGHTS)).map(|_| pair.think()).collect();
         pair.before_kib = memory_kib(pair.victim.child.id(), "VmRSS");
         pair
     }
@@ -201,15 +223,18 @@ impl Pair {
         begun.elapsed()
     }
 
-    pub(crate) fn go_on(mut self) -> Going {
+    fn go_on(mut self) -> Going {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let thinking = thread::spawn(move || {
             let mut times = vec![];
-            while !asked.load(Ordering::Relaxed) {
+            loop {
+                let is_last = asked.load(Ordering::Relaxed);
                 times.push(self.think());
+                if is_last {
+                    return (self, times);
+                }
             }
-            (self, times)
         });
         Going { stop, thinking: Some(thinking) }
     }
@@ -224,8 +249,7 @@ impl Going {
     /// As [`Self::end`], with a bound of its own for what the victim may grow.
     pub(crate) fn end_within(mut self, attack: &str, growth_kib_max: u64) -> Pair {
         self.stop.store(true, Ordering::Relaxed);
-        let (mut pair, mut times) = self.thinking.take().unwrap().join().unwrap();
-        times.push(pair.think());
+        let (pair, times) = self.thinking.take().unwrap().join().unwrap();
         let grown = memory_kib(pair.victim.child.id(), "VmHWM").saturating_sub(pair.before_kib);
         let (calm, meanwhile) = (p99(&pair.calm), p99(&times));
         let percent = meanwhile.as_micros() * 100 / calm.as_micros().max(1);
