@@ -313,7 +313,16 @@ pub(super) fn sentence(error: &ConnectionError) -> String {
         ConnectionError::ConnectionClosed(close) => match u64::from(close.error_code) {
             CONNECTION_REFUSED => "the other side takes no more connections".to_owned(),
             NO_APPLICATION_PROTOCOL => "the other side does not speak `cogmesh/1`".to_owned(),
-            BAD_CERTIFICATE..=UNKNOWN_CA | CERTIFICATE_REQUIRED => {
+            CERTIFICATE_EXPIRED => {
+                "the other side does not take this node's certificate: by the clock there it has expired \
+                                    or is not valid yet"
+                    .to_owned()
+            }
+            UNKNOWN_CA => {
+                "the other side does not take this node's certificate: it is not one of the CA there"
+                    .to_owned()
+            }
+            BAD_CERTIFICATE..=CERTIFICATE_UNKNOWN | CERTIFICATE_REQUIRED => {
                 "the other side does not take this node's certificate".to_owned()
             }
             _ => format!("the other side ended the handshake ({close})"),
@@ -337,6 +346,8 @@ pub(super) fn sentence(error: &ConnectionError) -> String {
 const CONNECTION_REFUSED: u64 = 0x2;
 /// TLS alerts come as 0x100 and their number (RFC 9001, 4.8).
 const BAD_CERTIFICATE: u64 = 0x100 + 42;
+const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
+const CERTIFICATE_UNKNOWN: u64 = 0x100 + 46;
 const UNKNOWN_CA: u64 = 0x100 + 48;
 const CERTIFICATE_REQUIRED: u64 = 0x100 + 116;
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;

@@ -11,6 +11,7 @@
 mod apart;
 pub mod bounds;
 mod budget;
+mod certificate_fault;
 pub mod certificates;
 mod config;
 mod connection;

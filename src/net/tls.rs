@@ -6,8 +6,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::{
-    CertificateError as TlsCertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
-    OtherError, ServerConfig, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
     client::{
         ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -26,6 +25,7 @@ use rustls::{
     version::TLS13,
 };
 
+pub use super::certificate_fault::CertificateFault;
 use super::{
     certificates::{CertificateError, NodeCertificate},
     join::JOIN_ALPN,
@@ -41,49 +41,6 @@ const EXPORTER_LABEL: &[u8] = b"EXPORTER-cogmesh-v1";
 
 /// The DER of an Ed25519 public key up to the key itself (RFC 8410): the only algorithm that a node id can have.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-
-/// Why a certificate is not one of a node that we want.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateFault {
-    /// It is no X.509 certificate of version 3.
-    #[error("its certificate can't be read")]
-    Unreadable,
-    /// Its key is none of Ed25519.
-    #[error("its certificate holds no Ed25519 key")]
-    NotEd25519,
-    /// Its key is one that no honest node has.
-    #[error("its key is weak")]
-    WeakKey,
-    /// It is not from the CA of this closed federation.
-    #[error("its certificate is not one of this federation's CA")]
-    NotAMember,
-    /// Its time is over.
-    #[error("its certificate has expired")]
-    Expired,
-    /// Its time has not come; or a clock is wrong.
-    #[error("its certificate is not valid yet, or the clock here is behind")]
-    NotYetValid,
-    /// The CA gave it for something else.
-    #[error("its certificate was given for another purpose")]
-    OtherPurpose,
-    /// The CA gave it to another key.
-    #[error("its certificate was given to another node")]
-    OtherName,
-    /// Other certificates came with it; a node has only one.
-    #[error("it sent more than one certificate")]
-    Chain,
-    /// It is another node than the one that was asked for.
-    #[error("another node answers there: {found}, not {wanted}")]
-    WrongNode {
-        /// Who was asked for.
-        wanted: NodeId,
-        /// Who answers.
-        found: NodeId,
-    },
-    /// The handshake is not signed with the certificate's key: somebody shows a certificate that is not theirs.
-    #[error("it does not hold the key of the certificate that it shows")]
-    NotItsKey,
-}
 
 /// Where a handshake's verifier leaves what it found wrong, as a sentence of ours instead of a TLS alert.
 pub(super) type Found = Arc<OnceLock<CertificateFault>>;
@@ -417,12 +374,11 @@ impl Verifier {
             return Err(self.refuse(CertificateFault::NotEd25519));
         }
         verify_tls13_signature(message, certificate, signed, &self.algorithms)
-            .inspect_err(|_| drop(self.refuse(CertificateFault::NotItsKey)))
+            .map_err(|_| self.refuse(CertificateFault::NotItsKey))
     }
 
     fn refuse(&self, fault: CertificateFault) -> Error {
-        let fault = *self.found.get_or_init(|| fault);
-        Error::InvalidCertificate(TlsCertificateError::Other(OtherError(Arc::new(fault))))
+        Error::InvalidCertificate(self.found.get_or_init(|| fault).for_tls())
     }
 }
 
