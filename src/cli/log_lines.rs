@@ -158,8 +158,8 @@ fn line(event: &Event) {
         Event::Serving { to, author } => {
             tracing::debug!(to = %to.short(), author = %author.short(), "sending entries that were asked for");
         }
-        Event::HandshakeFailed { address, why } => {
-            tracing::info!(%address, why = %escaped(why), "a connection came to nothing");
+        Event::HandshakeFailed { address, fault, why } => {
+            tracing::info!(%address, code = fault.name(), why = %escaped(why), "a connection came to nothing");
         }
         Event::Trouble { what } => tracing::warn!("{}", escaped(what)),
     }
@@ -252,6 +252,7 @@ fn ended(why: &Ended) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::event::HandshakeFault;
 
     #[test]
     fn a_flood_of_one_kind_is_cut_and_leaves_the_other_kinds_alone() {
@@ -259,6 +260,7 @@ mod tests {
         let mut quota = Quota { since: start, written: BTreeMap::new() };
         let failed = Event::HandshakeFailed {
             address: SocketAddr::from(([10, 0, 0, 1], 1)),
+            fault: HandshakeFault::BrokeRules,
             why: "no TLS".to_owned(),
         };
         let written = (0..10_000).filter(|_| quota.allows(&failed, start)).count();

@@ -51,6 +51,9 @@ impl Monitor {
     pub fn note(&self, event: &Event, wall_ms: u64) {
         let mut state = self.lock();
         state.count(counter_of(event));
+        if let Event::HandshakeFailed { fault, .. } = event {
+            state.count(format!("handshakes_failed_{}", fault.name()));
+        }
         if let Event::PeerSoftware { id, software } = event {
             state.remember(*id, software);
         }
@@ -290,5 +293,28 @@ const fn ended_by(event: &Event) -> Option<&'static str> {
         | Event::HandshakeFailed { .. }
         | Event::Trouble { .. }
         | Event::Serving { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::protocol::event::HandshakeFault;
+
+    #[test]
+    fn a_failed_handshake_is_counted_among_all_and_by_its_code() {
+        let monitor = Monitor::default();
+        for fault in [HandshakeFault::Expired, HandshakeFault::NoCertificate, HandshakeFault::Expired] {
+            let address = SocketAddr::from(([10, 0, 0, 1], 1));
+            monitor.note(&Event::HandshakeFailed { address, fault, why: String::new() }, 0);
+        }
+        let counted = [
+            ("handshakes_failed".to_owned(), 3),
+            ("handshakes_failed_expired".to_owned(), 2),
+            ("handshakes_failed_no_certificate".to_owned(), 1),
+        ];
+        assert_eq!(monitor.counters(), counted.into());
     }
 }

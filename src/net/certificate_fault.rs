@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::{CertificateError, OtherError};
 
-use crate::log::NodeId;
+use crate::{log::NodeId, protocol::event::HandshakeFault};
 
 /// Why a certificate is not one of a node that we want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +68,24 @@ impl CertificateFault {
             Self::NotAMember => CertificateError::UnknownIssuer,
             // decrypt_error
             Self::NotItsKey => CertificateError::BadSignature,
+        }
+    }
+}
+
+impl From<CertificateFault> for HandshakeFault {
+    fn from(fault: CertificateFault) -> Self {
+        match fault {
+            CertificateFault::Unreadable => Self::Unreadable,
+            CertificateFault::NotEd25519 => Self::NotEd25519,
+            CertificateFault::WeakKey => Self::WeakKey,
+            CertificateFault::NotAMember => Self::NotAMember,
+            CertificateFault::Expired => Self::Expired,
+            CertificateFault::NotYetValid => Self::NotYetValid,
+            CertificateFault::OtherPurpose => Self::OtherPurpose,
+            // Only who dials asks for a certain node.
+            CertificateFault::OtherName | CertificateFault::WrongNode { .. } => Self::OtherName,
+            CertificateFault::Chain => Self::Chain,
+            CertificateFault::NotItsKey => Self::NotItsKey,
         }
     }
 }

@@ -329,6 +329,8 @@ pub(super) fn sentence(error: &ConnectionError) -> String {
         },
         ConnectionError::TransportError(fault) => match u64::from(fault.code) {
             NO_APPLICATION_PROTOCOL => "the other side does not speak `cogmesh/1`".to_owned(),
+            CERTIFICATE_REQUIRED => "it shows no certificate".to_owned(),
+            PROTOCOL_VERSION => "the other side does not speak TLS 1.3".to_owned(),
             _ => format!("the other side broke the rules of QUIC or TLS ({fault})"),
         },
         ConnectionError::ApplicationClosed(close) => {
@@ -349,5 +351,6 @@ const BAD_CERTIFICATE: u64 = 0x100 + 42;
 const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
 const CERTIFICATE_UNKNOWN: u64 = 0x100 + 46;
 const UNKNOWN_CA: u64 = 0x100 + 48;
-const CERTIFICATE_REQUIRED: u64 = 0x100 + 116;
-const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
+pub(super) const PROTOCOL_VERSION: u64 = 0x100 + 70;
+pub(super) const CERTIFICATE_REQUIRED: u64 = 0x100 + 116;
+pub(super) const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;

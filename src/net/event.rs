@@ -6,6 +6,7 @@ use crate::{
     ledger::types::Seq,
     log::{NodeId, Proof, ProofFault, Segment, SegmentFault, Verified},
     protocol::{
+        event::HandshakeFault,
         frame::{BalanceFrame, ControlFrame, StreamKind},
         input::{Attempt, Ended, LinkId},
         refusal::Refusal,
@@ -122,6 +123,8 @@ pub enum NetEvent {
     HandshakeFailed {
         /// From where.
         address: SocketAddr,
+        /// Why, for programs.
+        fault: HandshakeFault,
         /// Why, for people.
         why: String,
     },

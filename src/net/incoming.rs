@@ -3,7 +3,6 @@
 //! then comes cryptography.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use quinn::{Incoming, VarInt};
+use quinn::{ConnectionError, Incoming, VarInt};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -20,13 +19,16 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     budget::{Budgets, DoorBounds, Home, Spent},
-    connection::{Side, run, sentence},
+    connection::{CERTIFICATE_REQUIRED, NO_APPLICATION_PROTOCOL, PROTOCOL_VERSION, Side, run, sentence},
     event::NetEvent,
     join::{self, Asker},
     links::{Shared, canonical},
     tls::{self, CertificateFault, Guests},
 };
-use crate::{ledger::types::Millis, protocol::refusal::RefusalCode};
+use crate::{
+    ledger::types::Millis,
+    protocol::{event::HandshakeFault, refusal::RefusalCode},
+};
 
 /// Most connections of others at a time that are not admitted yet, their handshakes among them. One costs about 64 KiB.
 pub(super) const STRANGERS_MAX: usize = 128;
@@ -187,7 +189,7 @@ async fn shake(shared: Arc<Shared>, incoming: Incoming, config: quinn::ServerCon
         shaken = timeout(shared.timing.handshake, handshake) => shaken,
         () = shared.closing.cancelled() => return,
     };
-    let why = match shaken {
+    let failure = match shaken {
         Ok(Ok((connection, found))) => match (tls::peer_of(&connection), &shared.desk) {
             (Ok(node), Some(desk)) if join::is_join(&connection) => {
                 let asker = if found.is_none() { Asker::Member } else { Asker::Guest };
@@ -200,39 +202,72 @@ async fn shake(shared: Arc<Shared>, incoming: Incoming, config: quinn::ServerCon
                 Some(fault) => {
                     let code = VarInt::from_u32(u32::from(RefusalCode::NotAMember.number()));
                     connection.close(code, fault.to_string().as_bytes());
-                    fault.to_string()
+                    Failure::from(fault)
                 }
             },
             // The verifier has refused it before; this is for the day on which it does not.
-            (Err(fault), _) => fault.to_string(),
+            (Err(fault), _) => Failure::from(fault),
         },
-        Ok(Err(why)) => why,
-        Err(_) => "no handshake in time".to_owned(),
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure { fault: HandshakeFault::Timeout, why: "no handshake in time".to_owned() },
     };
     drop(turn);
-    failed(&shared, address, why).await;
+    let Failure { fault, why } = failure;
+    shared.tell(NetEvent::HandshakeFailed { address, fault, why }).await;
 }
 
 async fn handshake(
     shared: &Shared,
     incoming: Incoming,
     mut config: quinn::ServerConfig,
-) -> Result<(quinn::Connection, Option<CertificateFault>), String> {
+) -> Result<(quinn::Connection, Option<CertificateFault>), Failure> {
     let guests = match &shared.desk {
         Some(desk) if desk.invites() => Guests::MayAsk,
         Some(desk) if desk.can_sign() => Guests::MembersMayAsk,
         Some(_) | None => Guests::TurnedAway,
     };
     // Of its own for each handshake, so that what its verifier finds is about this one.
-    let (crypto, found) = shared.credentials.accepting(guests).map_err(|error| error.to_string())?;
+    let (crypto, found) = shared
+        .credentials
+        .accepting(guests)
+        .map_err(|error| Failure { fault: HandshakeFault::GivenUp, why: error.to_string() })?;
     config.crypto = crypto;
-    let connecting = incoming.accept_with(Arc::new(config)).map_err(|error| sentence(&error))?;
+    let connecting = incoming.accept_with(Arc::new(config)).map_err(Failure::from)?;
     match connecting.await {
         Ok(connection) => Ok((connection, found.get().copied())),
-        Err(error) => Err(found.get().map_or_else(|| sentence(&error), ToString::to_string)),
+        Err(error) => Err(found.get().map_or_else(|| Failure::from(error), |fault| Failure::from(*fault))),
     }
 }
 
-async fn failed(shared: &Shared, address: SocketAddr, why: String) {
-    shared.tell(NetEvent::HandshakeFailed { address, why }).await;
+/// Why a handshake came to nothing.
+struct Failure {
+    fault: HandshakeFault,
+    why: String,
+}
+
+impl From<CertificateFault> for Failure {
+    fn from(fault: CertificateFault) -> Self {
+        Self { fault: fault.into(), why: fault.to_string() }
+    }
+}
+
+impl From<ConnectionError> for Failure {
+    fn from(error: ConnectionError) -> Self {
+        let fault = match &error {
+            ConnectionError::TransportError(fault) => match u64::from(fault.code) {
+                CERTIFICATE_REQUIRED => HandshakeFault::NoCertificate,
+                NO_APPLICATION_PROTOCOL => HandshakeFault::OtherProtocol,
+                PROTOCOL_VERSION => HandshakeFault::OtherTls,
+                _ => HandshakeFault::BrokeRules,
+            },
+            ConnectionError::VersionMismatch => HandshakeFault::BrokeRules,
+            ConnectionError::TimedOut => HandshakeFault::Timeout,
+            ConnectionError::ConnectionClosed(_)
+            | ConnectionError::ApplicationClosed(_)
+            | ConnectionError::Reset
+            | ConnectionError::LocallyClosed
+            | ConnectionError::CidsExhausted => HandshakeFault::GivenUp,
+        };
+        Self { fault, why: sentence(&error) }
+    }
 }

@@ -321,8 +321,8 @@ impl Loop {
             NetEvent::Violated { node, refusal, .. } => {
                 return self.tell(Event::Refused { id: Some(node), refusal });
             }
-            NetEvent::HandshakeFailed { address, why } => {
-                return self.tell(Event::HandshakeFailed { address, why });
+            NetEvent::HandshakeFailed { address, fault, why } => {
+                return self.tell(Event::HandshakeFailed { address, fault, why });
             }
         };
         self.turn(turn, input);

@@ -231,6 +231,8 @@ pub enum Event {
     HandshakeFailed {
         /// From where.
         address: SocketAddr,
+        /// Why, for programs.
+        fault: HandshakeFault,
         /// Why, for people.
         why: String,
     },
@@ -246,6 +248,68 @@ pub enum Event {
         /// Whose.
         author: NodeId,
     },
+}
+
+/// Why a connection of somebody else came to nothing before it was known whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFault {
+    /// It shows no certificate.
+    NoCertificate,
+    /// Its certificate can't be read.
+    Unreadable,
+    /// Its key is none of Ed25519.
+    NotEd25519,
+    /// Its key is one that no honest node has.
+    WeakKey,
+    /// Its certificate is not of this federation's CA.
+    NotAMember,
+    /// The time of its certificate is over.
+    Expired,
+    /// The time of its certificate has not come.
+    NotYetValid,
+    /// The CA gave it for something else.
+    OtherPurpose,
+    /// Its certificate names another node.
+    OtherName,
+    /// It shows several certificates in an open federation.
+    Chain,
+    /// It does not hold the key of its certificate.
+    NotItsKey,
+    /// It speaks no protocol of ours.
+    OtherProtocol,
+    /// It does not speak TLS 1.3.
+    OtherTls,
+    /// It broke another rule of QUIC or TLS.
+    BrokeRules,
+    /// It was not done in time.
+    Timeout,
+    /// One of the sides gave it up.
+    GivenUp,
+}
+
+impl HandshakeFault {
+    /// Its code, in the log and in the names of counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no_certificate",
+            Self::Unreadable => "unreadable",
+            Self::NotEd25519 => "not_ed25519",
+            Self::WeakKey => "weak_key",
+            Self::NotAMember => "not_a_member",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::OtherPurpose => "other_purpose",
+            Self::OtherName => "other_name",
+            Self::Chain => "chain",
+            Self::NotItsKey => "not_its_key",
+            Self::OtherProtocol => "other_protocol",
+            Self::OtherTls => "other_tls",
+            Self::BrokeRules => "broke_rules",
+            Self::Timeout => "timeout",
+            Self::GivenUp => "given_up",
+        }
+    }
 }
 
 /// An entry that now stands in the log.
