@@ -280,6 +280,7 @@ const fn hint_of_membership(error: &MembershipError) -> Option<&'static str> {
         MembershipError::Locked => Some("`--passphrase-file FILE` names a file that holds it"),
         MembershipError::Io { .. }
         | MembershipError::Damaged { .. }
+        | MembershipError::TooLong { .. }
         | MembershipError::Ca { .. }
         | MembershipError::Name { .. }
         | MembershipError::Permissions { .. }

@@ -35,7 +35,7 @@ pub enum KeyFileError {
         mode: u32,
     },
     /// It holds something else than a key.
-    #[error("the key file `{}` is damaged; put a backup of it in its place, or move it away to start as a new node", path.display())]
+    #[error("the key file `{}` is damaged, or its key is none of Ed25519; put a backup of it in its place, or move it away to start as a new node", path.display())]
     Damaged {
         /// Which.
         path: PathBuf,

@@ -84,6 +84,14 @@ pub enum MembershipError {
         /// What it should.
         what: &'static str,
     },
+    /// A file is too long for certificates.
+    #[error("`{}` is longer than certificates are: at most {} KiB are read", path.display(), bytes_max >> 10)]
+    TooLong {
+        /// Which.
+        path: PathBuf,
+        /// How long it may be.
+        bytes_max: u64,
+    },
     /// The CA is none.
     #[error("`{}` can't be a federation's CA: {source}", path.display())]
     Ca {
@@ -374,6 +382,10 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<Vec<u8>>, MembershipError> {
         let source = io::Error::from(io::ErrorKind::NotFound);
         return Err(MembershipError::Io { path: path.to_owned(), source });
     };
+    // Else a chain that goes on there would be taken without its end.
+    if u64::try_from(bytes.len()).is_ok_and(|length| length >= FILE_BYTES_MAX) {
+        return Err(MembershipError::TooLong { path: path.to_owned(), bytes_max: FILE_BYTES_MAX });
+    }
     let pems = pem::parse_many(&*bytes).unwrap_or_default();
     if pems.is_empty() || pems.iter().any(|pem| pem.tag() != CERTIFICATE_LABEL) {
         return Err(MembershipError::Damaged { path: path.to_owned(), what: "certificate in PEM" });

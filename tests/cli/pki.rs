@@ -220,7 +220,12 @@ fn files_that_make_no_member_are_named_with_what_is_wrong() {
     pki.fails(&with("--cert", "legion.key"), dir.path(), &["certificate in PEM"]);
     pki.fails(&with("--ca", "legion.pem"), dir.path(), &["holds 2 certificates"]);
     pki.fails(&with("--ca", "intermediate.csr"), dir.path(), &["certificate in PEM"]);
-    pki.fails(&with("--key", "intermediate.key"), dir.path(), &["damaged"]);
+    pki.fails(&with("--key", "intermediate.key"), dir.path(), &["none of Ed25519"]);
+    // The intermediate is there, but so far behind that it is not read.
+    let whole = fs::read_to_string(pki.path("legion.pem")).unwrap();
+    let (own, between) = whole.split_at(whole.rfind("-----BEGIN").unwrap());
+    fs::write(pki.path("long.pem"), [own, &"\n".repeat(64 << 10), between].concat()).unwrap();
+    pki.fails(&with("--cert", "long.pem"), dir.path(), &["long.pem", "at most 64 KiB"]);
     pki.fails(&with("--key", "none.key"), dir.path(), &["no key file"]);
     fs::set_permissions(pki.path("legion.key"), fs::Permissions::from_mode(0o644)).unwrap();
     pki.fails(&good, dir.path(), &["chmod 600"]);
