@@ -8,6 +8,7 @@
 
 mod copies;
 mod federation;
+mod generate;
 mod offline;
 mod own_log;
 mod peers;
