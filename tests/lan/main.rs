@@ -20,5 +20,6 @@ mod meeting;
 mod network;
 mod partition;
 mod powerups;
+mod strangers;
 mod subnets;
 mod weather;
