@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use crate::{
     ledger::fold::Verdict,
     log::{FaultKind, NodeId, books::AuthorFault},
-    protocol::{event::Event, frame::SOFTWARE},
+    protocol::{event::Event, frame::SOFTWARE, refusal::RefusalCode},
 };
 
 /// Most alerts that are kept, one for each thing that they are about; the oldest goes first.
@@ -216,6 +216,10 @@ fn alert_of(event: &Event) -> Option<(&'static str, String)> {
         Event::Trouble { what } => Some(("trouble", what.clone())),
         Event::MemberRevoked { own: true, .. } => {
             Some(("revoked", "this node is a member of its federation no more".to_owned()))
+        }
+        // Who was away when it was revoked gets no further than this, so the CA's word never reaches it: only what its peers say.
+        Event::RefusedBy { refusal, .. } if refusal.code == RefusalCode::Revoked => {
+            Some(("revoked", "peers refuse this node: they say that its membership was revoked".to_owned()))
         }
         Event::Entry(_)
         | Event::PeerSoftware { .. }

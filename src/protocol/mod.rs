@@ -138,6 +138,10 @@ impl Federation {
         }
         own.open(&setup, now, out);
         let neighbours = Neighbours::new(&setup, seed);
+        // Nobody tells it again: whoever would is one that turns it away.
+        if neighbours.revocations().contains(setup.id()) {
+            out.push(Effect::Event(Event::MemberRevoked { node: setup.id(), own: true }));
+        }
         Self {
             setup,
             authors,

@@ -82,6 +82,28 @@ fn all_members_throw_a_node_out_within_a_second_and_whoever_was_away_on_its_retu
 }
 
 #[test]
+fn a_member_that_was_thrown_out_says_so_at_each_of_its_starts_though_nobody_is_there_to_tell_it() {
+    let mut world = members(9, 2);
+    world.start_all(30);
+    world.run_until(3_000, "meshed", |world| world.is_meshed(&[0, 1]));
+    let revoked = revocation(&world, &ca(), 1);
+    world.tell(0, Input::Revoke(revoked));
+    world.run_until(1_000, "thrown out", |world| has_thrown_out(world, 0, 1));
+    world.run_for(500);
+    world.kill(0);
+    world.kill(1);
+    world.nodes[1].events.clear();
+    world.start(1);
+    world.run_for(100);
+    let out = Event::MemberRevoked { node: world.id(1), own: true };
+    assert!(world.nodes[1].events.contains(&out), "{:?}", world.nodes[1].events);
+    world.start(0);
+    world.run_for(100);
+    let says_so = |event: &Event| matches!(event, Event::MemberRevoked { own: true, .. });
+    assert!(!world.nodes[0].events.iter().any(says_so), "it is a member");
+}
+
+#[test]
 fn nobody_is_thrown_out_by_a_revocation_that_the_ca_did_not_sign_and_its_teller_is_refused_for_a_while() {
     let mut world = members(7, 3);
     world.start_all(30);
