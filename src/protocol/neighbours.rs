@@ -97,8 +97,6 @@ impl Neighbours {
         if let Some(attempt) = attempt {
             self.dialling.connected(attempt, arrival.node);
         }
-        let context = Context { setup, guard: &self.guard, now, room: &Room::Free };
-        self.peers.connected(context, link, arrival, out);
         let revoked = self.revocations.contains(arrival.node);
         let refusal = match cut {
             _ if revoked => Some(Refusal::plain(RefusalCode::Revoked)),
@@ -111,9 +109,20 @@ impl Neighbours {
                 Some(Refusal::plain(RefusalCode::NotApproved))
             }
         };
-        let changes = refusal.map(|refusal| self.expel((setup, now), arrival.node, &refusal, out));
+        let changes = match refusal {
+            // Before we introduce ourselves, also where we dialled: it would take that for a link.
+            Some(refusal) => {
+                self.peers.arrived(now, link, arrival);
+                self.expel((setup, now), arrival.node, &refusal, out)
+            }
+            None => {
+                let context = Context { setup, guard: &self.guard, now, room: &Room::Free };
+                self.peers.connected(context, link, arrival, out);
+                vec![]
+            }
+        };
         self.dial((setup, now), out);
-        changes.unwrap_or_default()
+        changes
     }
 
     /// An attempt led nowhere.

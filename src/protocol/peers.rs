@@ -193,15 +193,8 @@ impl Peers {
     pub fn connected(&mut self, context: Context<'_>, link: LinkId, arrival: Arrival, out: &mut Vec<Effect>) {
         let now = context.now;
         let Arrival { node, exporter, side, .. } = arrival;
-        let stage = match side {
-            Side::Dialler => Stage::Asking,
-            Side::Acceptor => Stage::Greeting,
-        };
         let pending = self.links.values().filter(|known| known.arrival.node == node).count();
-        self.links.insert(
-            link,
-            Link { arrival, since: now.mono, stage, want_of_room: WantOfRoom::No, refused: None },
-        );
+        self.arrived(now, link, arrival);
         let refusal = match context.guard.refused_for(now.mono, node) {
             Some(left) => {
                 Some(Refusal::about(RefusalCode::BackingOff, format!("for {} s yet", left.0.div_ceil(1_000))))
@@ -220,6 +213,18 @@ impl Peers {
             let hello = context.setup.hello(now, &exporter);
             out.push(Effect::Control { link, frame: ControlFrame::Hello(Box::new(hello)) });
         }
+    }
+
+    /// A QUIC connection stands, and nothing was said on it yet.
+    pub fn arrived(&mut self, now: Now, link: LinkId, arrival: Arrival) {
+        let stage = match arrival.side {
+            Side::Dialler => Stage::Asking,
+            Side::Acceptor => Stage::Greeting,
+        };
+        self.links.insert(
+            link,
+            Link { arrival, since: now.mono, stage, want_of_room: WantOfRoom::No, refused: None },
+        );
     }
 
     /// A control frame. Returns what it changed.
