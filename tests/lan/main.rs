@@ -10,6 +10,7 @@
 )]
 
 mod absence;
+mod closed;
 mod disasters;
 mod floods;
 mod foreign;
@@ -17,6 +18,7 @@ mod forks;
 mod lab;
 mod load;
 mod meeting;
+mod members;
 mod network;
 mod partition;
 mod powerups;
