@@ -88,6 +88,16 @@ impl Lab {
         command
     }
 
+    /// A command where the far ends of the hosts' cables are: what any of them sends comes by there.
+    pub(crate) fn on_the_switch(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.holder.id().to_string()])
+            .args(["--user", "--mount", "--net", "--preserve-credentials"])
+            .arg(program.as_ref());
+        command
+    }
+
     /// Runs a program on a host to its end.
     pub(crate) fn run(&self, host: &str, program: impl AsRef<Path>, words: &[&str]) -> Output {
         self.command(host, program).args(words).output().unwrap()

@@ -10,12 +10,14 @@
 )]
 
 mod absence;
+mod capture;
 mod closed;
 mod disasters;
 mod floods;
 mod foreign;
 mod forks;
 mod lab;
+mod listener;
 mod load;
 mod meeting;
 mod members;
