@@ -122,7 +122,7 @@ fn no_log_answer_error_backup_or_export_holds_a_key_a_passphrase_or_a_token() {
         let token = fs::read_to_string(node.dir.path().join("api.token")).unwrap();
         secrets.push(("the API's token".to_owned(), token.trim().as_bytes().to_vec()));
     }
-    secrets.push(("the ticket".to_owned(), ticket["COGMESH-".len()..].as_bytes().to_vec()));
+    secrets.push(("the ticket".to_owned(), ticket.as_bytes()["COGMESH-".len()..].to_vec()));
 
     let mut texts: Vec<(String, Vec<u8>)> = said
         .iter()
