@@ -195,7 +195,7 @@ fn peers_that_say_nothing_cost_a_node_next_to_nothing() {
         let each_kib = grown_kib / u64::try_from(many).unwrap();
         measured(&format!("{many} idle peers: {grown_kib} KiB, {each_kib} KiB each"));
         assert!(each_kib <= IDLE_KIB_MAX, "{each_kib} KiB each");
-        going.end("idle peers");
+        going.end_within("idle peers", u64::try_from(many).unwrap() * IDLE_KIB_MAX);
     });
 }
 

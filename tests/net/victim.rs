@@ -33,6 +33,9 @@ const GROWTH_KIB_MAX: u64 = 64 << 10;
 const ATTACKERS_NICER: i32 = 10;
 /// Thoughts that are timed before an attack; ten times as many before one of full size.
 const CALM_THOUGHTS: usize = 40;
+/// From one thought to the next. The victim passes each on to all of its peers: with a thousand of them, thoughts as fast as they come would be
+/// an attack of the friend's.
+const PACE: Duration = Duration::from_millis(50);
 
 pub(crate) fn policy() -> Policy {
     Policy::from_toml(POLICY).unwrap()
@@ -226,7 +229,9 @@ impl Pair {
             assert!(begun.elapsed() < PATIENCE, "the friend's thought {seq:?} does not arrive");
             thread::sleep(Duration::from_millis(1));
         }
-        begun.elapsed()
+        let took = begun.elapsed();
+        thread::sleep(PACE.saturating_sub(took));
+        took
     }
 
     fn go_on(mut self) -> Going {
