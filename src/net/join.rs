@@ -70,7 +70,7 @@ pub trait JoinDesk: fmt::Debug + Send + Sync {
 
 /// What somebody is who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
+pub enum Asker {
     /// The handshake proved that it is a member.
     Member,
     /// Anybody.
@@ -178,7 +178,8 @@ pub(super) async fn serve(desk: Arc<dyn JoinDesk>, connection: Connection, node:
     }
 }
 
-fn answer(
+/// What the desk answers to a question, whoever sent it: the bytes, and what was decided.
+pub fn answer(
     desk: &dyn JoinDesk,
     (node, asker): (NodeId, Asker),
     question: &[u8],

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::protocol::{
     refusal::{Refusal, RefusalCode},
-    wire::{FRAME_BYTES_MAX, LENGTH_BYTES},
+    wire,
 };
 
 /// Most bytes that are taken from the stream at once.
@@ -58,7 +58,7 @@ impl Frames {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Stopped> {
         let mut deadline = None;
         loop {
-            if let Some(frame) = self.whole()? {
+            if let Some(frame) = wire::take_frame(&mut self.buffer).map_err(|fault| Stopped::Violated(fault.refusal()))? {
                 return Ok(Some(frame));
             }
             let begun = !self.buffer.is_empty();
@@ -90,25 +90,6 @@ impl Frames {
     /// The stream itself, for a kind whose bytes are no frames; to be taken right after [`Self::kind`].
     pub(super) fn into_stream(self) -> RecvStream {
         self.stream
-    }
-
-    /// Takes a whole frame out of the buffer, where there is one.
-    fn whole(&mut self) -> Result<Option<Bytes>, Stopped> {
-        let Some(length) = self.buffer.first_chunk::<LENGTH_BYTES>() else {
-            return Ok(None);
-        };
-        let claimed = u32::from_le_bytes(*length);
-        let length = usize::try_from(claimed).unwrap_or(usize::MAX);
-        if length > FRAME_BYTES_MAX {
-            let about = format!("{claimed} bytes, {FRAME_BYTES_MAX} allowed");
-            return Err(Stopped::Violated(Refusal::about(RefusalCode::FrameTooLarge, about)));
-        }
-        if self.buffer.len() < LENGTH_BYTES + length {
-            return Ok(None);
-        }
-        let mut frame = self.buffer.split_to(LENGTH_BYTES + length);
-        drop(frame.split_to(LENGTH_BYTES));
-        Ok(Some(frame.freeze()))
     }
 }
 

@@ -14,7 +14,7 @@ use bincode::{
     config::{Configuration, Fixint, Limit, LittleEndian},
     serde::{borrow_decode_from_slice, encode_into_std_write},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use self::{
@@ -105,6 +105,26 @@ impl WireFault {
         };
         Refusal::about(code, self)
     }
+}
+
+/// Takes the next frame out of what came on a stream, without its length; `None` where it has not come whole.
+///
+/// # Errors
+/// It is longer than any may be; that is said before anything is kept for it.
+pub fn take_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, WireFault> {
+    let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else {
+        return Ok(None);
+    };
+    let bytes = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    if bytes > FRAME_BYTES_MAX {
+        return Err(WireFault::TooLarge { bytes });
+    }
+    if buffer.len() < LENGTH_BYTES + bytes {
+        return Ok(None);
+    }
+    let mut frame = buffer.split_to(LENGTH_BYTES + bytes);
+    drop(frame.split_to(LENGTH_BYTES));
+    Ok(Some(frame.freeze()))
 }
 
 /// A control frame with its length before it.

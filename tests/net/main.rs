@@ -15,6 +15,7 @@ mod common;
 mod door;
 mod endings;
 mod flow;
+mod fuzzed;
 mod impersonation;
 mod interfaces;
 mod links;
