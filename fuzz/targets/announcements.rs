@@ -49,7 +49,10 @@ pub(crate) fn check(data: &[u8]) -> bool {
     for address in &hint.addresses {
         let Address::Socket(socket) = address else { panic!("a name that is resolved by whoever answers") };
         let ip = socket.ip();
-        assert!(socket.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback(), "{socket}");
+        assert!(
+            socket.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback(),
+            "{socket}"
+        );
     }
     true
 }

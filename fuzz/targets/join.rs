@@ -71,7 +71,8 @@ fn question(bytes: &[u8], asker: Asker) -> bool {
 
 /// Certificates are made once: nothing may differ from run to run.
 static DESK: LazyLock<Desk> = LazyLock::new(|| {
-    let (secret, node) = (Identity::from_seed(&[1; 32]).unwrap(), Identity::from_seed(&[2; 32]).unwrap().node_id());
+    let (secret, node) =
+        (Identity::from_seed(&[1; 32]).unwrap(), Identity::from_seed(&[2; 32]).unwrap().node_id());
     let ca = CaCertificate::create(&secret, &"lab".parse().unwrap()).unwrap();
     let certificate = ca.issue(&secret, node, (NOW, std::time::Duration::from_secs(86_400))).unwrap();
     Desk { ca, node, certificate }

@@ -39,7 +39,13 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         nonce: Nonce(1),
     };
     let thought = Thought::new("main".parse().unwrap(), Mode::Exploring, "one thought about bytes");
-    let header = |seq, body| Header { author, seq: Seq(seq), prev: Hash([u8::from(seq > 0); 32]), time: Millis(2), body };
+    let header = |seq, body| Header {
+        author,
+        seq: Seq(seq),
+        prev: Hash([u8::from(seq > 0); 32]),
+        time: Millis(2),
+        body,
+    };
     let record = |addresses: &[&str]| {
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
         NodeRecord::new(author, "legion".parse().unwrap(), addresses, Millis(3)).unwrap().to_bytes()

@@ -23,7 +23,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         record(&host, 28, &[0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]),
     ];
     // A name that ends in a pointer to the first one.
-    let pointing = [header(0x8400, 0, 2), record(&service, 12, &instance), record(&[0xc0, 12], 12, &[0xc0, 12])];
+    let pointing =
+        [header(0x8400, 0, 2), record(&service, 12, &instance), record(&[0xc0, 12], 12, &[0xc0, 12])];
     let nsec = [header(0x8400, 0, 1), record(&host, 47, &[&host[..], &[0, 4, 0x40, 0, 0, 8]].concat())];
     vec![question, answer.concat(), pointing.concat(), nsec.concat()]
 }

@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 use cogmesh::{
     ledger::types::{Level, MicroAtp, Millis, Seq},
     log::{
-        Alive, Body, Claim, Entry, FederationId, Genesis, Hardware, Hash, Header, Identity, Mode,
-        NodeRecord, Nonce, Proof, Revocation, Rules, Segment, Thought,
+        Alive, Body, Claim, Entry, FederationId, Genesis, Hardware, Hash, Header, Identity, Mode, NodeRecord,
+        Nonce, Proof, Revocation, Rules, Segment, Thought,
         books::Span,
         fault::{PROOF_BYTES_MAX, cover_bytes, parse_cover},
         segment::Unfit,
@@ -147,7 +147,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         seed(2, body(encode_segment(&segment)));
     }
     let fork = Proof::fork(long.clone(), other).unwrap();
-    let Err(Unfit { proof: Some(lie), .. }) = lie().verify_or_convict(&RULES) else { panic!("a lie that holds") };
+    let Err(Unfit { proof: Some(lie), .. }) = lie().verify_or_convict(&RULES) else {
+        panic!("a lie that holds")
+    };
     seed(3, fork.to_bytes());
     seed(3, lie.to_bytes());
     seed(4, cover_bytes(&long.clone().bare()));
@@ -161,7 +163,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
 fn control_frames() -> Vec<ControlFrame> {
     let identity = identity();
     let addresses = ["192.168.1.4:8888", "[fd00::4]:8888"].map(|text| text.parse().unwrap()).to_vec();
-    let record = NodeRecord::new(identity.node_id(), "legion".parse().unwrap(), addresses, Millis(3)).unwrap();
+    let record =
+        NodeRecord::new(identity.node_id(), "legion".parse().unwrap(), addresses, Millis(3)).unwrap();
     let signed = SignedRecord { signature: record.sign(&identity), record };
     let claim = Claim { hardware: Hardware::Tpm2, level: Level::MAX, arch: "x86_64".parse().unwrap() };
     let hello = Hello {

@@ -58,7 +58,9 @@ impl Frames {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Stopped> {
         let mut deadline = None;
         loop {
-            if let Some(frame) = wire::take_frame(&mut self.buffer).map_err(|fault| Stopped::Violated(fault.refusal()))? {
+            if let Some(frame) =
+                wire::take_frame(&mut self.buffer).map_err(|fault| Stopped::Violated(fault.refusal()))?
+            {
                 return Ok(Some(frame));
             }
             let begun = !self.buffer.is_empty();

@@ -69,6 +69,7 @@ fn every_fuzz_target_is_among_these_and_has_a_corpus() {
     let bins = manifest["bin"].as_array().unwrap();
     let built: BTreeSet<&str> = bins.iter().map(|bin| bin["name"].as_str().unwrap()).collect();
     assert_eq!(built, TARGETS.iter().map(|target| target.name).collect());
-    let corpora = fs::read_dir("fuzz/corpus").unwrap().map(|dir| dir.unwrap().file_name().into_string().unwrap());
+    let corpora =
+        fs::read_dir("fuzz/corpus").unwrap().map(|dir| dir.unwrap().file_name().into_string().unwrap());
     assert_eq!(corpora.collect::<BTreeSet<_>>(), built.iter().map(|name| (*name).to_owned()).collect());
 }

@@ -160,7 +160,12 @@ fn claim() -> Claim {
     Claim { hardware: Hardware::Software, level: Level::MAX, arch: "x86_64".parse().unwrap() }
 }
 
-fn write(federation: &FederationId, (identity, nonce): (&Identity, Nonce), seed: u8, history: u8) -> Vec<Entry> {
+fn write(
+    federation: &FederationId,
+    (identity, nonce): (&Identity, Nonce),
+    seed: u8,
+    history: u8,
+) -> Vec<Entry> {
     let Claim { hardware, level, arch } = claim();
     let genesis = Genesis { name: node_name(seed).parse().unwrap(), hardware, level, arch, nonce };
     let mut header = Header {
@@ -173,7 +178,9 @@ fn write(federation: &FederationId, (identity, nonce): (&Identity, Nonce), seed:
     let mut entries = vec![Entry::new(federation, header.clone(), None)];
     for number in 1..ENTRIES {
         let parted = if number > 3 { history } else { 0 };
-        let content = format!("Thought {number} of node {seed} explains why history {parted} is folded by everybody alike.");
+        let content = format!(
+            "Thought {number} of node {seed} explains why history {parted} is folded by everybody alike."
+        );
         header.prev = entries.last().unwrap().hash();
         header.seq = header.seq.next();
         header.time = Millis(header.time.0 + 20_000);

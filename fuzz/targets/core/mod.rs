@@ -23,8 +23,7 @@ const STEPS_MAX: usize = 256;
 pub(crate) fn check(data: &[u8]) -> bool {
     let mut bytes = Bytes(data);
     let manner = bytes.u8();
-    let manner =
-        Manner { closed: manner & 1 != 0, pinned: manner & 2 != 0, crowded: manner & 4 != 0 };
+    let manner = Manner { closed: manner & 1 != 0, pinned: manner & 2 != 0, crowded: manner & 4 != 0 };
     let mut node = Node::new(CAST.setup(0, manner));
     let mut has_peer = false;
     for _ in 0..STEPS_MAX {

@@ -42,10 +42,26 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         // One that lies about a content.
         [admitted(0, 1), heard(1, 2, 0, 9), WRITTEN.to_vec(), head(1, 2, 8)].concat(),
         // Two links to one node, the same process and then another one; it is heard of, and goes.
-        [admitted(0, 1), vec![2, 1, 2], vec![3, 1, 0, 0], vec![2, 1, 2], vec![3, 1, 1, 0, 77], vec![18, 0, 0], vec![18, 0, 13]]
-            .concat(),
+        [
+            admitted(0, 1),
+            vec![2, 1, 2],
+            vec![3, 1, 0, 0],
+            vec![2, 1, 2],
+            vec![3, 1, 1, 0, 77],
+            vec![18, 0, 0],
+            vec![18, 0, 13],
+        ]
+        .concat(),
         // Our own key, elsewhere: another process, and entries that this one never wrote.
-        [admitted(0, 1), vec![2, 0, 2], vec![3, 1, 1, 0, 9], head(0, 0, 5), heard(0, 0, 0, 6), WRITTEN.to_vec()].concat(),
+        [
+            admitted(0, 1),
+            vec![2, 0, 2],
+            vec![3, 1, 1, 0, 9],
+            head(0, 0, 5),
+            heard(0, 0, 0, 6),
+            WRITTEN.to_vec(),
+        ]
+        .concat(),
         // Thoughts of our own, with a key twice, and a restart before the last is written.
         [
             admitted(0, 1),
@@ -75,12 +91,20 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     }
     for frame in balance_frames() {
         seeds.push(
-            [admitted(0, 1), heard(1, 0, 0, 6), WRITTEN.to_vec(), with_bytes(&[5, 0, 1], encode_balance(&frame)), vec![1, 14]]
-                .concat(),
+            [
+                admitted(0, 1),
+                heard(1, 0, 0, 6),
+                WRITTEN.to_vec(),
+                with_bytes(&[5, 0, 1], encode_balance(&frame)),
+                vec![1, 14],
+            ]
+            .concat(),
         );
     }
     let segment = CAST.person(3).segment(0, 0, 4).unwrap();
-    seeds.push([admitted(0, 1), with_bytes(&[9, 0, 1, 0], encode_segment(&segment)), WRITTEN.to_vec()].concat());
+    seeds.push(
+        [admitted(0, 1), with_bytes(&[9, 0, 1, 0], encode_segment(&segment)), WRITTEN.to_vec()].concat(),
+    );
     seeds
 }
 

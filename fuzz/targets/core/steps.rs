@@ -106,7 +106,8 @@ fn introduce(node: &mut Node, bytes: &mut Bytes<'_>) {
         setup.instance = Instance(bytes.number());
     }
     if changes & 2 != 0 {
-        setup.addresses = (0..bytes.below(9)).map(|_| ([192, 0, 2, bytes.u8()], bytes.u16()).into()).collect();
+        setup.addresses =
+            (0..bytes.below(9)).map(|_| ([192, 0, 2, bytes.u8()], bytes.u16()).into()).collect();
     }
     if changes & 4 != 0 {
         change_rules(&mut setup, bytes);
@@ -159,7 +160,8 @@ fn sign(frame: &mut ControlFrame, from: NodeId, exporter: &[u8; 32]) {
         ControlFrame::Hello(hello) | ControlFrame::Admitted(hello) => {
             let Some(who) = CAST.who(from) else { return };
             let Hello { record, .. } = &**hello;
-            let own = NodeRecord::of_first(from, record.name().clone(), record.addresses().to_vec(), record.time());
+            let own =
+                NodeRecord::of_first(from, record.name().clone(), record.addresses().to_vec(), record.time());
             hello.record_signature = own.sign(&who.identity);
             hello.record = own;
             hello.claim_signature = hello.claim.sign(&who.identity, exporter);
@@ -178,7 +180,8 @@ fn sign(frame: &mut ControlFrame, from: NodeId, exporter: &[u8; 32]) {
         }
         ControlFrame::Revocations(revocations) => {
             for revocation in revocations {
-                *revocation = Revocation::sign(&CAST.ca, &CAST.federation(), revocation.node, revocation.time);
+                *revocation =
+                    Revocation::sign(&CAST.ca, &CAST.federation(), revocation.node, revocation.time);
             }
         }
         ControlFrame::Refused(_)
@@ -312,7 +315,8 @@ fn convict(node: &mut Node, bytes: &mut Bytes<'_>) {
     let Some(link) = admitted(node, bytes) else { return };
     let who = CAST.person(bytes.u8());
     let (one, other) = (bytes.below(usize::from(HISTORIES)) as u8, bytes.below(usize::from(HISTORIES)) as u8);
-    let segment = |history, bytes: &mut Bytes<'_>| who.segment(history, bytes.below(ENTRIES), 1 + bytes.below(ENTRIES));
+    let segment =
+        |history, bytes: &mut Bytes<'_>| who.segment(history, bytes.below(ENTRIES), 1 + bytes.below(ENTRIES));
     let (one, other) = (segment(one, bytes), segment(other, bytes));
     let fork = one.zip(other).and_then(|(one, other)| Proof::fork(one, other));
     let input = match fork {
@@ -320,7 +324,9 @@ fn convict(node: &mut Node, bytes: &mut Bytes<'_>) {
             Ok(proof) => Input::Proof { link, proof: Box::new(proof) },
             Err(fault) => Input::ProofWrong { link, fault },
         },
-        None => match Proof::parse(bytes.some(), &CAST.federation()).and_then(|proof| proof.verify(&CAST.rules())) {
+        None => match Proof::parse(bytes.some(), &CAST.federation())
+            .and_then(|proof| proof.verify(&CAST.rules()))
+        {
             Ok(proof) => Input::Proof { link, proof: Box::new(proof) },
             Err(fault) => Input::ProofWrong { link, fault },
         },
@@ -370,8 +376,9 @@ fn hint(node: &mut Node, bytes: &mut Bytes<'_>) {
     let who = CAST.person(bytes.u8()).id();
     let what = bytes.u8();
     let source = [Source::Mdns, Source::Seed, Source::Remembered, Source::Record][usize::from(what % 4)];
-    let addresses: Vec<Address> =
-        (0..bytes.below(20)).map(|_| Address::Socket(([192, 0, 2, bytes.u8()], bytes.u16()).into())).collect();
+    let addresses: Vec<Address> = (0..bytes.below(20))
+        .map(|_| Address::Socket(([192, 0, 2, bytes.u8()], bytes.u16()).into()))
+        .collect();
     let hint = Hint {
         source,
         node: (what & 4 == 0).then_some(who),
@@ -386,13 +393,19 @@ fn submit(node: &mut Node, bytes: &mut Bytes<'_>) {
     let (key, dry) = (bytes.u8(), bytes.u8() % 4 == 0);
     let content = match bytes.u8() {
         0 => String::from_utf8_lossy(bytes.some()).into_owned(),
-        number => format!("Thought {number} explains why a node that is asked for its balance can fold it from the log."),
+        number => format!(
+            "Thought {number} explains why a node that is asked for its balance can fold it from the log."
+        ),
     };
     let session = "main".parse().unwrap();
     let key = (key != 0).then(|| format!("key-{key}"));
     let submission = Submission { content, session, mode: Mode::Exploring, key };
     let ticket = node.ticket();
-    node.handle(if dry { Input::DryRun { ticket, submission } } else { Input::Submit { ticket, submission } });
+    node.handle(if dry {
+        Input::DryRun { ticket, submission }
+    } else {
+        Input::Submit { ticket, submission }
+    });
 }
 
 /// What an operator does.
