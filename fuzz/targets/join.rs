@@ -1,14 +1,17 @@
 //! Whatever bytes are called a ticket, a newcomer's question, the answer to it, or a certificate: no panic, what parses is written again as
 //! it was, and only the right question gets a certificate.
 
-use std::sync::LazyLock;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use cogmesh::{
     ledger::{Policy, types::Millis},
     log::{CaHash, Identity, NodeId, Ticket, Token},
     net::{
         certificates::NodeCertificate,
-        join::{Asker, JoinDesk, JoinRefusal, answer, read_answer},
+        join::{Asker, JoinDesk, JoinRefusal, answer, check_answer, read_answer},
         membership::{CaCertificate, validity},
         tls::node_of,
     },
@@ -26,7 +29,7 @@ pub(crate) fn check(data: &[u8]) -> bool {
     match kind % 6 {
         0 => ticket(bytes),
         1 => std::str::from_utf8(bytes).is_ok_and(|text| text.parse::<Ticket>().is_ok()),
-        2 => read_answer(bytes).is_ok(),
+        2 => heard(bytes),
         3 => certificate(bytes),
         4 => question(bytes, Asker::Guest),
         _ => question(bytes, Asker::Member),
@@ -37,6 +40,16 @@ fn ticket(bytes: &[u8]) -> bool {
     let Ok(ticket) = Ticket::parse(bytes) else { return false };
     assert_eq!(ticket.to_bytes(), bytes);
     assert_eq!(ticket.to_string().parse(), Ok(ticket));
+    true
+}
+
+/// What an inviter answered. It has no other certificate to give than those that the CA signed for this node.
+fn heard(answer: &[u8]) -> bool {
+    let Ok((ca, certificate)) = read_answer(answer) else { return false };
+    if let Ok(checked) = check_answer(&NEWCOMER, DESK.ca.hash(), answer, Arc::new(|| NOW)) {
+        assert_eq!(checked, (ca, certificate));
+        assert_eq!((checked.0.hash(), &checked.1), (DESK.ca.hash(), &DESK.certificate));
+    }
     true
 }
 
@@ -69,12 +82,13 @@ fn question(bytes: &[u8], asker: Asker) -> bool {
     }
 }
 
+static NEWCOMER: LazyLock<Identity> = LazyLock::new(|| Identity::from_seed(&[2; 32]).unwrap());
+
 /// Certificates are made once: nothing may differ from run to run.
 static DESK: LazyLock<Desk> = LazyLock::new(|| {
-    let (secret, node) =
-        (Identity::from_seed(&[1; 32]).unwrap(), Identity::from_seed(&[2; 32]).unwrap().node_id());
+    let (secret, node) = (Identity::from_seed(&[1; 32]).unwrap(), NEWCOMER.node_id());
     let ca = CaCertificate::create(&secret, &"lab".parse().unwrap()).unwrap();
-    let certificate = ca.issue(&secret, node, (NOW, std::time::Duration::from_secs(86_400))).unwrap();
+    let certificate = ca.issue(&secret, node, (NOW, Duration::from_secs(86_400))).unwrap();
     Desk { ca, node, certificate }
 });
 
@@ -121,8 +135,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         expires: NOW,
     };
     let (short, long) = (ticket(&[]), ticket(&["192.0.2.7:8888", "[2001:db8::7]:8888"]));
-    let own = NodeCertificate::self_signed(&Identity::from_seed(&[2; 32]).unwrap()).unwrap();
+    let own = NodeCertificate::self_signed(&NEWCOMER).unwrap();
     let (given, _) = answer(&*DESK, (DESK.node, Asker::Member), RENEW);
+    assert!(check_answer(&NEWCOMER, DESK.ca.hash(), &given, Arc::new(|| NOW)).is_ok());
     [
         (0, short.to_bytes()),
         (0, long.to_bytes()),

@@ -220,7 +220,7 @@ pub async fn join(
     let credentials = Credentials::new(identity, &Membership::Open)?;
     let question = Zeroizing::new([&JOIN[..], &ticket.token.0].concat());
     let answer = question_of(credentials, (ticket.inviter, &ticket.addresses), question).await?;
-    check(identity, ticket.ca, &answer, clock)
+    check_answer(identity, ticket.ca, &answer, clock)
 }
 
 /// Gets a new certificate from a member that holds the CA's key.
@@ -240,7 +240,7 @@ pub async fn renew(
     };
     let credentials = Credentials::new(identity, membership)?;
     let answer = question_of(credentials, (node, addresses), Zeroizing::new(RENEW.to_vec())).await?;
-    check(identity, ca.hash(), &answer, Arc::clone(clock)).map(|(_, certificate)| certificate)
+    check_answer(identity, ca.hash(), &answer, Arc::clone(clock)).map(|(_, certificate)| certificate)
 }
 
 /// Asks that node, at whichever of its addresses answers first.
@@ -321,7 +321,11 @@ pub fn read_answer(answer: &[u8]) -> Result<(CaCertificate, NodeCertificate), Jo
     Ok((CaCertificate::from_der(ca)?, NodeCertificate::from_der(certificate.to_vec())))
 }
 
-fn check(
+/// The certificates in an answer, where other members would take that of this node, and the CA is the one that was wanted.
+///
+/// # Errors
+/// See [`JoinError`].
+pub fn check_answer(
     identity: &Identity,
     wanted: CaHash,
     answer: &[u8],

@@ -236,10 +236,20 @@ impl Node {
                     assert!(!dial.addresses.is_empty() && dial.addresses.len() <= 16);
                     self.dials.push_back(dial.attempt);
                 }
-                Effect::Control { frame, .. } => self.says(&frame),
-                Effect::Balance { frame, .. } => self.tells(&frame),
-                Effect::Publish { segment, .. } => self.sends(&segment),
+                Effect::Control { link, frame } => {
+                    assert!(self.links.contains_key(&link), "said to nobody: {frame:?}");
+                    self.says(&frame);
+                }
+                Effect::Balance { link, frame } => {
+                    self.is_peer(link);
+                    self.tells(&frame);
+                }
+                Effect::Publish { to, segment } => {
+                    to.into_iter().for_each(|link| self.is_peer(link));
+                    self.sends(&segment);
+                }
                 Effect::Serve { link, author, span } => {
+                    self.is_peer(link);
                     assert!(span.first <= span.last);
                     self.serves.push_back((link, author));
                 }
@@ -259,9 +269,15 @@ impl Node {
                 Effect::Event(event) => {
                     let _text = format!("{event:?}");
                 }
-                Effect::Prove { .. } | Effect::Verify { .. } => {}
+                Effect::Prove { link, .. } => self.is_peer(link),
+                Effect::Verify { .. } => {}
             }
         }
+    }
+
+    /// What the log holds is for admitted peers alone.
+    fn is_peer(&self, link: LinkId) {
+        assert!(self.links.get(&link).is_some_and(|link| link.admitted), "{link:?} is no peer's");
     }
 
     fn says(&self, frame: &ControlFrame) {
