@@ -178,9 +178,7 @@ fn write(
     let mut entries = vec![Entry::new(federation, header.clone(), None)];
     for number in 1..ENTRIES {
         let parted = if number > 3 { history } else { 0 };
-        let content = format!(
-            "Thought {number} of node {seed} explains why history {parted} is folded by everybody alike."
-        );
+        let content = thought(number, &format!("node {seed} in history {parted}"));
         header.prev = entries.last().unwrap().hash();
         header.seq = header.seq.next();
         header.time = Millis(header.time.0 + 20_000);
@@ -192,4 +190,23 @@ fn write(
         entries.push(Entry::new(federation, header.clone(), Some(&content)));
     }
     entries
+}
+
+/// A content that no other number has anything like, so that the rules don't take it for a repetition.
+pub(super) fn thought(number: usize, whose: &str) -> String {
+    const ABOUT: [&str; 12] = [
+        "signatures cover whole chains, hence a burst of entries costs one of them",
+        "a switch forgets which port a station was last heard on after minutes",
+        "flow control turns a slow reader into a slow sender without any loss",
+        "birds that migrate at night steer by the magnetic field and the stars",
+        "an index of trigrams finds misspelt words faster than edit distances",
+        "integer division rounds towards zero, therefore the order of terms counts",
+        "bread needs salt because gluten without it stays weak and sticky",
+        "two clocks drift apart by seconds a day where temperature varies",
+        "paper folded in halves keeps its proportions if they are root two",
+        "tides follow the moon with a lag that depends on the coast's shape",
+        "caches that are shared between cores make counters surprisingly slow",
+        "a proof of work is cheap to check and bound to one identity only",
+    ];
+    format!("Thought {number} of {whose}: {}.", ABOUT[number % ABOUT.len()])
 }

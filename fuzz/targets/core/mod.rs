@@ -11,6 +11,8 @@ mod steps;
 
 pub(crate) use self::seeds::seeds;
 
+use cogmesh::protocol::recovery::Doubt;
+
 use self::{
     cast::{CAST, Manner},
     node::Node,
@@ -22,9 +24,10 @@ const STEPS_MAX: usize = 256;
 /// Says whether anybody was admitted as a peer.
 pub(crate) fn check(data: &[u8]) -> bool {
     let mut bytes = Bytes(data);
-    let manner = bytes.u8();
-    let manner = Manner { closed: manner & 1 != 0, pinned: manner & 2 != 0, crowded: manner & 4 != 0 };
-    let mut node = Node::new(CAST.setup(0, manner));
+    let how = bytes.u8();
+    let manner = Manner { closed: how & 1 != 0, pinned: how & 2 != 0, crowded: how & 4 != 0 };
+    let doubt = (how & 8 != 0).then_some(Doubt::Copied);
+    let mut node = Node::new(CAST.setup(0, manner), doubt);
     let mut has_peer = false;
     for _ in 0..STEPS_MAX {
         if bytes.0.is_empty() {

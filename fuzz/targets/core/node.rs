@@ -14,7 +14,7 @@ use cogmesh::{
         frame::{BalanceFrame, ControlFrame},
         hello::Setup,
         input::{Attempt, Effect, Ended, Input, LinkId, Now, Ticket},
-        recovery::Standing,
+        recovery::{Doubt, Standing},
         wire::{
             LENGTH_BYTES, decode_balance, decode_control, decode_segment, encode_balance, encode_control,
             encode_segment,
@@ -58,12 +58,13 @@ pub(super) struct Link {
 }
 
 impl Node {
-    pub(super) fn new(setup: Setup) -> Self {
+    pub(super) fn new(setup: Setup, doubt: Option<Doubt>) -> Self {
         let store = MemoryStore::default();
         let now = Now { mono: Millis(0), wall: Millis(BEGINNING) };
         let mut out = vec![];
         let books = store.load().unwrap();
-        let core = Federation::new(setup.clone(), books, Standing::default(), [3; 32], now, &mut out);
+        let standing = Standing { doubt, ..Standing::default() };
+        let core = Federation::new(setup.clone(), books, standing, [3; 32], now, &mut out);
         let mut node = Self {
             setup,
             core,
@@ -84,9 +85,9 @@ impl Node {
         node
     }
 
-    /// Ends the process, with what was not written yet, and starts it on what the disk holds. It lives on the same key, so it is told how far
-    /// it had signed.
-    pub(super) fn restart(&mut self) {
+    /// Ends the process, with what was not written yet, and starts it on what the disk holds. It is told how far it had signed, and maybe that it
+    /// may lack entries.
+    pub(super) fn restart(&mut self, doubt: Option<Doubt>) {
         self.links.clear();
         self.dials.clear();
         self.writes.clear();
@@ -95,7 +96,7 @@ impl Node {
         self.unanswered.clear();
         let through = self.signed.keys().next_back().copied();
         let books = self.store.load().unwrap();
-        let standing = Standing { through, ..Standing::default() };
+        let standing = Standing { through, doubt, ..Standing::default() };
         let mut out = vec![];
         self.core = Federation::new(self.setup.clone(), books, standing, [4; 32], self.now(), &mut out);
         self.carry_out(out);

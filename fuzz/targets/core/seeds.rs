@@ -62,12 +62,27 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             WRITTEN.to_vec(),
         ]
         .concat(),
+        // A copy of a data directory: its own log comes back from a peer, in two pieces, and goes on.
+        [
+            admitted(8, 1),
+            head(0, 0, 8),
+            heard(0, 0, 0, 5),
+            WRITTEN.to_vec(),
+            heard(0, 0, 5, 4),
+            WRITTEN.to_vec(),
+            vec![7, 0, 0, 1, 1, 1, 20, 0, 1, 1],
+            WRITTEN.to_vec(),
+            vec![20, 0, 1, 2, 23, 1, 2, 1, 2, 3, 0, 0, 0],
+            head(0, 0, 8),
+            WRITTEN.to_vec(),
+        ]
+        .concat(),
         // Thoughts of our own, with a key twice, and a restart before the last is written.
         [
             admitted(0, 1),
             vec![20, 1, 1, 1, 20, 1, 1, 1, 20, 0, 1, 2, 20, 0, 0, 3],
             WRITTEN.to_vec(),
-            vec![20, 0, 1, 4, 23, 11, 20, 0, 1, 5],
+            vec![20, 0, 1, 4, 23, 0, 11, 20, 0, 1, 5],
             WRITTEN.to_vec(),
         ]
         .concat(),

@@ -13,6 +13,7 @@ use cogmesh::{
         frame::{BalanceFrame, ControlFrame, FaultReport, HeadReport, Hello, Instance, StreamKind},
         hello::Setup,
         input::{Address, DiskLow, Ended, Hint, Input, LinkId, Now, Source, Submission},
+        recovery::Doubt,
         refusal::{Refusal, RefusalCode},
         wire::{decode_balance, decode_control, decode_segment},
     },
@@ -21,7 +22,7 @@ use cogmesh::{
 
 use super::{
     Bytes,
-    cast::{CAST, ENTRIES, HISTORIES, Manner, PEOPLE},
+    cast::{CAST, ENTRIES, HISTORIES, Manner, PEOPLE, thought},
     node::Node,
 };
 
@@ -61,7 +62,7 @@ pub(super) fn step(node: &mut Node, bytes: &mut Bytes<'_>) {
         20 => submit(node, bytes),
         21 => operate(node, bytes),
         22 => node.skew = i64::from(i16::from_le_bytes(bytes.u16().to_le_bytes())) * 1_000,
-        _ => node.restart(),
+        _ => node.restart((bytes.u8() % 2 == 1).then_some(Doubt::UncleanStop)),
     }
 }
 
@@ -393,9 +394,7 @@ fn submit(node: &mut Node, bytes: &mut Bytes<'_>) {
     let (key, dry) = (bytes.u8(), bytes.u8() % 4 == 0);
     let content = match bytes.u8() {
         0 => String::from_utf8_lossy(bytes.some()).into_owned(),
-        number => format!(
-            "Thought {number} explains why a node that is asked for its balance can fold it from the log."
-        ),
+        number => thought(usize::from(number), "this node"),
     };
     let session = "main".parse().unwrap();
     let key = (key != 0).then(|| format!("key-{key}"));
