@@ -7,6 +7,7 @@ use cogmesh::{
     log::{
         Hash, Head, NodeId, Segment,
         books::{AuthorBook, Record},
+        segment::Unfit,
         stored::{Comparison, compare},
     },
     protocol::{
@@ -43,8 +44,10 @@ pub(super) struct Node {
     writes: VecDeque<Vec<Record>>,
     pub(super) compares: VecDeque<(LinkId, Segment)>,
     pub(super) serves: VecDeque<(LinkId, NodeId)>,
-    /// Every entry of its own that it signed.
+    /// Every entry of its own that it signed and nobody else had.
     signed: BTreeMap<Seq, Hash>,
+    /// Entries that somebody else signed with its key.
+    elsewhere: BTreeSet<(Seq, Hash)>,
     tickets: u64,
     unanswered: BTreeSet<Ticket>,
 }
@@ -78,6 +81,7 @@ impl Node {
             compares: VecDeque::new(),
             serves: VecDeque::new(),
             signed: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
             tickets: 0,
             unanswered: BTreeSet::new(),
         };
@@ -187,6 +191,22 @@ impl Node {
             self.handle(Input::Stored { through });
         }
         true
+    }
+
+    /// As `net/hearing.rs` does with a segment.
+    pub(super) fn hear(&mut self, link: LinkId, segment: Segment) {
+        if segment.author() == self.setup.id() {
+            self.elsewhere.extend(segment.entries().iter().map(|entry| (entry.seq(), entry.hash())));
+        }
+        match segment.verify_or_convict(&CAST.rules()) {
+            Ok(segment) => self.handle(Input::Heard { link, segment }),
+            Err(Unfit { fault, proof }) => {
+                if let Some(proof) = proof {
+                    self.handle(Input::Proof { link, proof });
+                }
+                self.handle(Input::HeardWrong { link, fault });
+            }
+        }
     }
 
     /// Compares what the core wanted compared.
@@ -312,7 +332,7 @@ impl Node {
     /// Nothing is shown that is not signed, and no seq of its own log is signed twice.
     fn shows(&mut self, head: &Head) {
         assert_eq!(head.verify(&self.setup.federation), Ok(()), "every head that is told is signed");
-        if head.author == self.setup.id() {
+        if head.author == self.setup.id() && !self.elsewhere.contains(&(head.seq, head.hash)) {
             let before = *self.signed.entry(head.seq).or_insert(head.hash);
             assert_eq!(before, head.hash, "entry {} of its own log is signed twice", head.seq);
         }

@@ -5,10 +5,7 @@ use cogmesh::{
         Policy,
         types::{Level, MicroAtp, Millis, Seq},
     },
-    log::{
-        Alive, Entry, Hash, Head, Mode, NodeId, NodeRecord, Proof, Revocation, Segment, books::Span,
-        segment::Unfit,
-    },
+    log::{Alive, Entry, Hash, Head, Mode, NodeId, NodeRecord, Proof, Revocation, Segment, books::Span},
     protocol::{
         frame::{BalanceFrame, ControlFrame, FaultReport, HeadReport, Hello, Instance, StreamKind},
         hello::Setup,
@@ -266,7 +263,7 @@ fn known_segment(node: &mut Node, bytes: &mut Bytes<'_>) {
     let (first, count) = (bytes.below(ENTRIES), 1 + bytes.below(ENTRIES));
     let Some(segment) = who.segment(history, first, count) else { return };
     let segment = if how % 4 == 0 { segment.bare() } else { segment };
-    hear(node, link, segment);
+    node.hear(link, segment);
 }
 
 /// A segment that was sent as those bytes, chained and signed by its author where that is somebody here.
@@ -275,7 +272,7 @@ fn any_segment(node: &mut Node, bytes: &mut Bytes<'_>) {
     let (chained, history) = (bytes.u8() % 4 != 0, bytes.u8());
     let Ok(segment) = decode_segment(bytes.some(), &CAST.federation()) else { return };
     let segment = if chained { resigned(&segment, history).unwrap_or(segment) } else { segment };
-    hear(node, link, segment);
+    node.hear(link, segment);
 }
 
 /// The same entries behind what their author wrote before, with its signature.
@@ -296,19 +293,6 @@ fn resigned(segment: &Segment, history: u8) -> Option<Segment> {
         entries.push(entry);
     }
     Some(Segment::own(entries, &who.identity, &CAST.federation()).ok()?.into_inner())
-}
-
-/// As `net/hearing.rs` does with a segment.
-fn hear(node: &mut Node, link: LinkId, segment: Segment) {
-    match segment.verify_or_convict(&CAST.rules()) {
-        Ok(segment) => node.handle(Input::Heard { link, segment }),
-        Err(Unfit { fault, proof }) => {
-            if let Some(proof) = proof {
-                node.handle(Input::Proof { link, proof });
-            }
-            node.handle(Input::HeardWrong { link, fault });
-        }
-    }
 }
 
 /// What convicts somebody, or does not.
