@@ -6,7 +6,10 @@
 //! deepest counts, so that all come to the same end. The account is folded anew by the store (`Effect::Store`, then `Input::Cut`).
 //! Source: protocol.md, Faults that can be proved.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
+};
 
 use super::{
     authors::{AUTHORS_MAX, Authors},
@@ -42,6 +45,8 @@ const PROVE_EVERY: Millis = Millis(5_000);
 #[derive(Debug, Default)]
 pub struct Faults {
     known: BTreeMap<NodeId, AuthorFault>,
+    /// Where the store is to cut logs and has not yet, the first told first.
+    cutting: BTreeMap<NodeId, VecDeque<Seq>>,
     links: BTreeMap<LinkId, Link>,
     /// Proofs that were asked for.
     asked: BTreeMap<NodeId, Asked>,
@@ -92,7 +97,13 @@ impl Faults {
     /// Those of the books.
     #[must_use]
     pub const fn load(known: BTreeMap<NodeId, AuthorFault>) -> Self {
-        Self { known, links: BTreeMap::new(), asked: BTreeMap::new(), traces: BTreeMap::new() }
+        Self {
+            known,
+            cutting: BTreeMap::new(),
+            links: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            traces: BTreeMap::new(),
+        }
     }
 
     /// What is known against an author; also where it was cleared.
@@ -297,6 +308,7 @@ impl Faults {
         }
         let fault = AuthorFault::of(proof, now.wall);
         self.known.insert(author, fault);
+        self.cutting.entry(author).or_default().push_back(fault.cut);
         self.traces.remove(&author);
         let record = Record::Fault { author, found: now.wall, proof: Box::new(proof.clone()) };
         out.push(Effect::Store(vec![record]));
@@ -311,6 +323,23 @@ impl Faults {
         out.push(Effect::Store(vec![Record::Cleared { author }]));
         out.push(Effect::Event(Event::AuthorCleared { author }));
         true
+    }
+
+    /// The store has cut a log, as it was told to. Returns where.
+    pub fn was_cut(&mut self, author: NodeId) -> Option<Seq> {
+        let cuts = self.cutting.get_mut(&author)?;
+        let cut = cuts.pop_front();
+        if cuts.is_empty() {
+            self.cutting.remove(&author);
+        }
+        cut
+    }
+
+    /// Whether an author's log ends at its cut from now on. Where an operator cleared it, it goes on, but not before the store has cut it: what
+    /// came then would follow entries that are about to go.
+    #[must_use]
+    pub fn is_over(&self, author: NodeId) -> bool {
+        self.cutting.contains_key(&author) || self.known.get(&author).is_some_and(|fault| !fault.cleared)
     }
 
     /// A convicted author's log is cut, or has grown towards its cut: tells everyone, and compares with what they said.

@@ -611,12 +611,15 @@ impl Federation {
 
     /// The store has cut a log. Where ours in memory had not reached the cut, nothing was cut off, and it may have grown since.
     fn cut(&mut self, now: Now, author: NodeId, book: Option<Box<AuthorBook>>, out: &mut Vec<Effect>) {
-        let Some(cut) = self.authors.cut(author) else { return };
+        let Some(cut) = self.faults.was_cut(author) else { return };
         if self.authors.missing_from(author) > cut {
             match book {
                 Some(book) => drop(self.authors.put(author, Arc::new(*book))),
                 None => self.authors.erase(author),
             }
+        }
+        if !self.faults.is_over(author) {
+            self.authors.set_cut(author, None);
         }
         self.steps.changed(now.wall, author, &self.authors);
         self.faults.changed(now.mono, author, &mut self.authors, out);
@@ -625,7 +628,7 @@ impl Federation {
 
     fn clear(&mut self, now: Now, ticket: Ticket, author: NodeId, out: &mut Vec<Effect>) {
         let was_convicted = self.faults.clear(author, out);
-        if was_convicted {
+        if was_convicted && !self.faults.is_over(author) {
             self.authors.set_cut(author, None);
             self.steps.changed(now.wall, author, &self.authors);
             self.sync.ask_again(now.mono, author, &self.authors, out);

@@ -296,6 +296,35 @@ fn what_an_operator_cleared_is_taken_again_and_a_proof_that_is_passed_on_changes
 }
 
 #[test]
+fn an_author_that_is_cleared_before_its_log_is_cut_is_taken_again_behind_the_cut() {
+    let mut world = line(11);
+    let mut one = world.forger();
+    one.think((0..10).map(thought));
+    let mut other = one.clone();
+    other.log.truncate(6);
+    other.think((50..53).map(thought));
+    give(&mut world, 1, &one, 0);
+    world.run_until(5_000, "everywhere", |world| {
+        (0..3).all(|node| world.view(node).authors.contains_key(&one.id()))
+    });
+    // Written everywhere, too.
+    world.run_for(100);
+    let proof = Proof::fork(one.segment(6).into_inner(), other.segment(6).into_inner()).unwrap();
+    let proof = proof.verify(&world.rules_of(0)).unwrap();
+    world.nodes[0].disk_lag_ms = 500;
+    world.show(1, 0, &proof);
+    world.run_until(3_000, "convicted", |world| end_of(world, 0, one.id()).is_some());
+    let on_disk = |world: &World| world.nodes[0].disk.books.authors[&one.id()].seq();
+    assert_eq!(on_disk(&world), Seq(10), "the store has not cut it yet");
+    assert!(world.clear(0, one.id()));
+    world.run_until(3_000, "cut", |world| on_disk(world) < Seq(10));
+    let known = |world: &World| world.view(0).authors[&one.id()].book.seq();
+    assert_eq!((on_disk(&world), known(&world)), (Seq(5), Seq(5)));
+    give(&mut world, 0, &one, 6);
+    world.run_until(5_000, "taken again", |world| known(world) == Seq(10) && on_disk(world) == Seq(10));
+}
+
+#[test]
 fn heads_of_a_history_that_nobody_gives_out_convict_nobody() {
     let mut world = line(8);
     let mut one = world.forger();
