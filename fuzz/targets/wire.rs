@@ -13,13 +13,14 @@ use cogmesh::{
     },
     protocol::{
         frame::{
-            BalanceFrame, ControlFrame, FaultReport, HeadReport, Hello, Instance, PROTOCOL_VERSION,
-            SignedRecord,
+            BalanceFrame, ControlFrame, FaultReport, HeadReport, Hello, Instance, MeasureFrame,
+            PROTOCOL_VERSION, SignedRecord, Weighed,
         },
         refusal::{ABOUT_BYTES_MAX, Refusal, RefusalCode},
         wire::{
-            FRAME_BYTES_MAX, LENGTH_BYTES, WireFault, decode_balance, decode_control, decode_segment,
-            encode_balance, encode_control, encode_proof, encode_segment, peek_segment, take_frame,
+            FRAME_BYTES_MAX, LENGTH_BYTES, WireFault, decode_balance, decode_control, decode_measure,
+            decode_segment, encode_balance, encode_control, encode_measure, encode_proof, encode_segment,
+            peek_segment, take_frame,
         },
     },
 };
@@ -28,7 +29,7 @@ const FEDERATION: FederationId = FederationId([7; 32]);
 const RULES: Rules = Rules { federation: FEDERATION, pow_bits: 0, content_bytes_max: 16_384 };
 
 /// What the first byte says that the others are.
-const KINDS: u8 = 7;
+const KINDS: u8 = 8;
 
 /// Says whether the bytes were taken for what they are said to be.
 pub(crate) fn check(data: &[u8]) -> bool {
@@ -40,7 +41,8 @@ pub(crate) fn check(data: &[u8]) -> bool {
         3 => proof(bytes),
         4 => cover(bytes),
         5 => stream(bytes),
-        _ => refusal(bytes),
+        6 => refusal(bytes),
+        _ => measure(bytes),
     }
 }
 
@@ -69,6 +71,10 @@ fn segment(bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+fn measure(bytes: &[u8]) -> bool {
+    same(decode_measure(bytes, &FEDERATION).ok().map(|frame| encode_measure(&frame)), bytes)
 }
 
 fn proof(bytes: &[u8]) -> bool {
@@ -156,6 +162,16 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let (ping, segment) = (encode_control(&control_frames()[2]).unwrap(), encode_segment(&long).unwrap());
     seed(5, [&[9][..], &ping, &ping].concat());
     seed(5, [&[64][..], &segment, &ping[..7]].concat());
+    let measures = [
+        MeasureFrame::Floor,
+        MeasureFrame::FloorAt { port: 40_000, token: [9; 16] },
+        MeasureFrame::NoFloor,
+        MeasureFrame::Dry { number: 3, segment: own(&log(&["a thought that nobody keeps"])[1..]) },
+        MeasureFrame::Weighed { number: 3, outcome: Weighed::Accepted },
+    ];
+    for frame in measures {
+        seed(7, body(encode_measure(&frame)));
+    }
     seed(6, [&[15][..], "`rate_base` is é\u{1b}[2J".as_bytes()].concat());
     seeds
 }

@@ -5,10 +5,11 @@ use super::{
     endpoint::INCOMING_BYTES_TOTAL_MAX,
     inbox::InboxBounds,
     incoming,
+    measure::FLOOR_BYTES,
     reader::CHUNK_BYTES_MAX,
     streams::{
-        BIDI_STREAMS_MAX, SEND_WINDOW_BYTES, UNI_STREAMS_MAX, WINDOW_BYTES, WINDOW_BYTES_BEFORE_ADMISSION,
-        row,
+        BIDI_STREAMS_MAX, DATAGRAMS_BYTES_MAX, SEND_WINDOW_BYTES, UNI_STREAMS_MAX, WINDOW_BYTES,
+        WINDOW_BYTES_BEFORE_ADMISSION, row,
     },
 };
 use crate::{
@@ -37,6 +38,10 @@ pub const PEER_BYTES: usize = CONNECTION_BYTES
     + (UNI_STREAMS_MAX + BIDI_STREAMS_MAX) as usize * PARTIAL_BYTES
     + (row(StreamKind::Thought).incoming_max + row(StreamKind::CatchUp).incoming_max) as usize * VERIFYING_BYTES
     + row(StreamKind::Proof).incoming_max as usize * PROOF_BYTES_MAX
+    // Datagrams each way, a bare socket's buffer, and a thought that is weighed.
+    + 2 * DATAGRAMS_BYTES_MAX
+    + FLOOR_BYTES
+    + VERIFYING_BYTES
     // For it, and not acknowledged.
     + SEND_WINDOW_BYTES as usize
     + row(StreamKind::Control).queue_bytes_max
@@ -48,6 +53,7 @@ pub const PEER_BYTES: usize = CONNECTION_BYTES
 pub const STRANGER_BYTES: usize = CONNECTION_BYTES
     + WINDOW_BYTES_BEFORE_ADMISSION as usize
     + PARTIAL_BYTES
+    + DATAGRAMS_BYTES_MAX
     + SEND_WINDOW_BYTES as usize
     + row(StreamKind::Control).queue_bytes_max;
 

@@ -15,6 +15,7 @@ use super::{
     hearing,
     incoming::Turn,
     links::{Link, Manner, Mouth, Parting, Shared},
+    measure,
     reader::{Frames, Stopped},
     streams::{BIDI_STREAMS_MAX, UNI_STREAMS_MAX, WINDOW_BYTES, row},
     tls,
@@ -93,6 +94,7 @@ fn start(shared: &Arc<Shared>, link: &Arc<Link>, mouth: Mouth, side: Side, tasks
     tasks.spawn(write(Arc::clone(link), StreamKind::BalanceSync, balance, shared.timing.farewell));
     tasks.spawn(write(Arc::clone(link), StreamKind::Thought, thought, shared.timing.farewell));
     tasks.spawn(tell_full(Arc::clone(shared), Arc::clone(link)));
+    tasks.spawn(datagrams(Arc::clone(shared), Arc::clone(link)));
 }
 
 /// Keeps its place at the door until the link is admitted or gone.
@@ -257,6 +259,10 @@ async fn not_read(link: &Link, written: Result<(), WriteError>, farewell: Durati
     if written.is_err() && timeout(farewell, link.quic.closed()).await.is_err() {
         link.give_up("the other side stopped reading");
     }
+}
+
+async fn datagrams(shared: Arc<Shared>, link: Arc<Link>) {
+    measure::datagrams(&shared, &link).await;
 }
 
 /// Passes on which queues were full.

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use quinn::{IdleTimeout, Runtime, TokioRuntime, TransportConfig, VarInt};
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -23,12 +23,13 @@ use super::{
     inbox::InboxSender,
     incoming::{Door, DoorCounts, Porter},
     links::{Link, Links, Manner, Shared, canonical},
+    measure::{self, Echo, MeasureCounts, MeasureError, Measured, Measuring},
     membership::CaCertificate,
     reset,
     segmented::Segmented,
     sending::{self, CatchUpSender, LinkStats, ProbeError, SendFault},
     socket::{self, SocketError},
-    streams::{SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, WINDOW_BYTES_BEFORE_ADMISSION},
+    streams::{DATAGRAMS_BYTES_MAX, SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, WINDOW_BYTES_BEFORE_ADMISSION},
     tls::{CertificateFault, Credentials, Guests, TlsError},
 };
 use crate::{
@@ -114,6 +115,7 @@ impl Endpoint {
         let shared = Arc::new(Shared {
             events,
             held: Held::default(),
+            measured: Measured::default(),
             apart: Apart::default(),
             rules,
             timing,
@@ -301,6 +303,41 @@ impl Endpoint {
         sending::probe(&link, payload).await
     }
 
+    /// Sends so many bytes, at most [`super::PING_BYTES_MAX`], to the other side and back on a stream that stands; how long that took.
+    ///
+    /// # Errors
+    /// See [`ProbeError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; the echo is thrown away.
+    pub async fn ping(&self, link: LinkId, bytes: usize) -> Result<Duration, ProbeError> {
+        let link = self.shared.links.find(link).ok_or(ProbeError::LinkGone)?;
+        measure::round_trip(&link, bytes).await
+    }
+
+    /// Begins a measurement of a link with payloads of so many bytes; what comes back is told through `echoes`.
+    ///
+    /// # Errors
+    /// See [`MeasureError`].
+    ///
+    /// # Cancel safety
+    /// What was opened for it is closed.
+    pub async fn measure(
+        &self,
+        link: LinkId,
+        bytes: usize,
+        echoes: mpsc::Sender<Echo>,
+    ) -> Result<Measuring, MeasureError> {
+        let link = self.shared.links.find(link).ok_or(MeasureError::LinkGone)?;
+        Measuring::open(link, self.shared.rules.federation, bytes, echoes).await
+    }
+
+    /// What was done for others' measurements.
+    #[must_use]
+    pub fn measure_counts(&self) -> MeasureCounts {
+        self.shared.measured.counts()
+    }
+
     /// Ends everything: what is queued is sent, each peer is told the reason, and all tasks are waited for; 1.5 s at most.
     /// The owner may stop reading events before; what is not read is lost.
     ///
@@ -380,7 +417,9 @@ fn transport(timing: Timing, bidi_streams: u32) -> Result<TransportConfig, NetEr
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(WINDOW_BYTES_BEFORE_ADMISSION))
         .send_window(SEND_WINDOW_BYTES)
-        .datagram_receive_buffer_size(None)
+        // quinn counts each datagram with what it needs to keep it, so empty ones have a bound too.
+        .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES_MAX))
+        .datagram_send_buffer_size(DATAGRAMS_BYTES_MAX)
         .initial_rtt(FIRST_RTT)
         .keep_alive_interval(Some(timing.keep_alive))
         .max_idle_timeout(Some(idle));

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 
+use tokio::sync::oneshot;
+
 use crate::{
     ledger::types::Seq,
     log::{NodeId, Proof, ProofFault, Segment, SegmentFault, Verified},
     protocol::{
         event::HandshakeFault,
-        frame::{BalanceFrame, ControlFrame, StreamKind},
+        frame::{BalanceFrame, ControlFrame, StreamKind, Weighed},
         input::{Attempt, Ended, LinkId},
         refusal::Refusal,
     },
@@ -58,6 +60,15 @@ pub enum NetEvent {
         link: LinkId,
         /// What.
         segment: Verified<Segment>,
+    },
+    /// A thought that a peer sent to be measured: it holds, and is to be weighed and forgotten.
+    Dry {
+        /// From whom.
+        link: LinkId,
+        /// What.
+        segment: Verified<Segment>,
+        /// Takes what came of it. The peer waits for that.
+        answer: oneshot::Sender<Weighed>,
     },
     /// A live segment of which the node holds everything; nothing of it was verified.
     Known {

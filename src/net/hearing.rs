@@ -11,6 +11,7 @@ use super::{
     apart::Ending,
     event::NetEvent,
     links::{Link, Manner, Shared},
+    measure,
     reader::{Frames, Stopped},
     sending::PROBE_BYTES_MAX,
     streams::row,
@@ -145,7 +146,9 @@ async fn read_one_way(shared: &Shared, link: &Link, frames: &mut Frames) -> Resu
             };
             proof(shared, link, frames).await
         }
-        Some(StreamKind::Control | StreamKind::Probe) | None => Err(unknown(number, "one way").into()),
+        Some(StreamKind::Control | StreamKind::Probe | StreamKind::Measure) | None => {
+            Err(unknown(number, "one way").into())
+        }
     }
 }
 
@@ -255,17 +258,27 @@ async fn balance(shared: &Shared, link: &Link, frames: &mut Frames) -> Result<()
     Ok(())
 }
 
-/// Answers a stream that both sides write: only probes may be opened besides the control stream.
+/// Answers a stream that both sides write: probes and measurements, besides the control stream.
 pub(super) async fn both_ways(shared: Arc<Shared>, link: Arc<Link>, send: SendStream, receive: RecvStream) {
     let mut frames = Frames::new(receive, shared.timing.frame);
     let answering = async {
         let number = frames.kind().await?;
         match StreamKind::from_number(number) {
-            Some(StreamKind::Probe) => Ok(()),
+            Some(StreamKind::Probe) => {
+                // A probe that is cut short is the prober's affair.
+                drop(timeout(shared.timing.frame, echo(send, frames.into_stream())).await);
+                Ok(())
+            }
+            Some(StreamKind::Measure) => {
+                let answered = measure::answer(&shared, &link, send, &mut frames).await;
+                if let Err(Stopped::Violated(refusal)) = &answered {
+                    frames.stop(refusal.code);
+                }
+                answered
+            }
             Some(_) | None => {
-                let unknown = unknown(number, "both ways");
                 frames.stop(RefusalCode::UnknownKind);
-                Err(unknown)
+                Err(unknown(number, "both ways"))
             }
         }
     };
@@ -274,17 +287,8 @@ pub(super) async fn both_ways(shared: Arc<Shared>, link: Arc<Link>, send: SendSt
         () = link.deaf.cancelled() => return,
         answered = answering => answered,
     };
-    match answered {
-        Ok(()) => {
-            let echo = timeout(shared.timing.frame, echo(send, frames.into_stream()));
-            tokio::select! {
-                biased;
-                () = link.deaf.cancelled() => {}
-                // A probe that is cut short is the prober's affair.
-                _ = echo => {}
-            }
-        }
-        Err(stopped) => self::stopped(&shared, &link, stopped).await,
+    if let Err(stopped) = answered {
+        self::stopped(&shared, &link, stopped).await;
     }
 }
 

@@ -216,7 +216,7 @@ impl fmt::Debug for Lane {
 /// About what an event holds while it waits.
 fn cost(event: &NetEvent) -> usize {
     let held = match event {
-        NetEvent::Heard { segment, .. } => {
+        NetEvent::Heard { segment, .. } | NetEvent::Dry { segment, .. } => {
             segment.byte_len().saturating_add(segment.entries().len().saturating_mul(ENTRY_COST_BYTES))
         }
         NetEvent::Balance { frame, .. } => frame.byte_len(),

@@ -20,13 +20,14 @@ use super::{
     held::Held,
     inbox::{Class, InboxSender},
     join::JoinDesk,
+    measure::{self, Listener, Measured},
     streams::row,
     tls::Credentials,
     writer::{NotQueued, Queue, Waiting},
 };
 use crate::{
     log::{NodeId, Rules},
-    protocol::{frame::StreamKind, input::LinkId, refusal::Refusal},
+    protocol::{bucket::Bucket, frame::StreamKind, input::LinkId, refusal::Refusal},
 };
 
 /// What all connections of an endpoint share.
@@ -34,6 +35,7 @@ use crate::{
 pub(super) struct Shared {
     pub(super) events: InboxSender,
     pub(super) held: Held,
+    pub(super) measured: Measured,
     /// Where segments and proofs are decoded and verified.
     pub(super) apart: Apart,
     pub(super) rules: Rules,
@@ -131,6 +133,12 @@ pub(super) struct Link {
     asked: Mutex<BTreeMap<NodeId, u32>>,
     /// Proofs that are read at a time: each is put together in memory before it is looked at.
     pub(super) proof_in: Semaphore,
+    /// Measure streams of the other side that are answered at a time.
+    pub(super) measure_in: Semaphore,
+    /// How many dry thoughts of the other side are still checked.
+    pub(super) dry: Mutex<Bucket>,
+    /// Who waits for datagrams to come back.
+    pub(super) listener: Listener,
     /// What of its catch-up the owner has not taken out yet: its end is told behind that.
     pub(super) unread: TaskTracker,
     /// Set when the owner has admitted it.
@@ -219,6 +227,9 @@ impl Link {
             catch_up_in: Semaphore::new(catch_ups),
             asked: Mutex::default(),
             proof_in: Semaphore::new(1),
+            measure_in: Semaphore::new(1),
+            dry: measure::dry_budget(),
+            listener: Listener::default(),
             unread: TaskTracker::new(),
             admitted: SetOnce::new(),
             controlled: SetOnce::new(),

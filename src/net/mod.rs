@@ -25,6 +25,7 @@ mod inbox;
 mod incoming;
 pub mod join;
 mod links;
+mod measure;
 pub mod membership;
 mod reader;
 mod reset;
@@ -43,5 +44,9 @@ pub use event::NetEvent;
 pub use held::SegmentCounts;
 pub use inbox::{Inbox, InboxBounds, InboxSender, Lane, inbox};
 pub use incoming::DoorCounts;
+pub use measure::{
+    Echo, Kind, MeasureCounts, MeasureError, Measuring, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, PING_BYTES_MAX,
+    Thoughts,
+};
 pub use sending::{CatchUpSender, LinkStats, PROBE_BYTES_MAX, ProbeError, SendFault};
 pub use socket::SocketError;

@@ -38,6 +38,8 @@ pub(super) const fn row(kind: StreamKind) -> Row {
         StreamKind::BalanceSync => (Opener::EachOneWay, 2, SMALL_QUEUE_BYTES_MAX, 1),
         StreamKind::CatchUp => (Opener::EitherOneWay, 1, 0, 4),
         StreamKind::Proof => (Opener::EitherOneWay, 2, 0, 1),
+        // As high as what it is a measure of, and no higher.
+        StreamKind::Measure => (Opener::EitherBoth, 3, 0, 1),
     };
     Row { opener, priority, queue_bytes_max, incoming_max }
 }
@@ -57,8 +59,9 @@ pub(super) const UNI_STREAMS_MAX: u32 = row(StreamKind::Thought).incoming_max
     + row(StreamKind::Proof).incoming_max;
 
 /// Streams of both ways that a peer may have open towards us once it is admitted, its control stream among them.
-pub(super) const BIDI_STREAMS_MAX: u32 =
-    row(StreamKind::Control).incoming_max + row(StreamKind::Probe).incoming_max;
+pub(super) const BIDI_STREAMS_MAX: u32 = row(StreamKind::Control).incoming_max
+    + row(StreamKind::Probe).incoming_max
+    + row(StreamKind::Measure).incoming_max;
 
 /// Bytes that a peer may have under way on one stream: a whole frame and the start of the next, so that a
 /// sender never waits for a round trip in the middle of a frame.
@@ -69,6 +72,8 @@ pub(super) const WINDOW_BYTES_BEFORE_ADMISSION: u32 = 320 << 10;
 /// full and unread without the others' running dry: QUIC counts what nobody has read yet, and this is where a backlog would
 /// otherwise stop what is live.
 pub(super) const WINDOW_BYTES: u32 = 2_560 << 10;
+/// Bytes of datagrams that wait to be echoed, and that wait to be sent. Both drop the oldest: whoever measures counts it as lost.
+pub(super) const DATAGRAMS_BYTES_MAX: usize = 64 << 10;
 /// Bytes that we hold for a peer until it has acknowledged them. Larger ones made small writes slower in measurements.
 pub(super) const SEND_WINDOW_BYTES: u64 = 1 << 19;
 
@@ -87,6 +92,6 @@ mod tests {
             assert!(row(kind).priority <= row(StreamKind::Control).priority);
             assert!(row(kind).priority >= row(StreamKind::CatchUp).priority);
         }
-        assert_eq!((UNI_STREAMS_MAX, BIDI_STREAMS_MAX), (7, 5));
+        assert_eq!((UNI_STREAMS_MAX, BIDI_STREAMS_MAX), (7, 6));
     }
 }

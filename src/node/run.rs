@@ -318,6 +318,11 @@ impl Loop {
             NetEvent::CaughtUp { link, author } => Input::CaughtUp { link, author },
             NetEvent::QueueFull { link, kind } => Input::QueueFull { link, kind },
             NetEvent::Disconnected { link, why } => Input::Disconnected { link, why },
+            NetEvent::Dry { segment, answer, .. } => {
+                // Whoever measures may have gone away. Nothing of this is an input: the core can't change by it.
+                let _gone = answer.send(self.federation.weigh(&segment));
+                return;
+            }
             NetEvent::Violated { node, refusal, .. } => {
                 return self.tell(Event::Refused { id: Some(node), refusal });
             }

@@ -5,7 +5,8 @@ use super::refusal::Refusal;
 use crate::{
     ledger::types::{MicroAtp, Millis, Seq},
     log::{
-        Alive, Claim, FederationId, Hash, Head, NodeId, NodeRecord, Nonce, Revocation, Signature, books::Span,
+        Alive, Claim, FederationId, Hash, Head, NodeId, NodeRecord, Nonce, Revocation, Segment, Signature,
+        books::Span,
     },
 };
 
@@ -47,12 +48,21 @@ pub enum StreamKind {
     Probe,
     /// What convicts an author, for a peer that asked; one for each.
     Proof,
+    /// What a measurement needs beside echoes: a bare UDP port, and thoughts that are weighed and not kept; bidirectional.
+    Measure,
 }
 
 impl StreamKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Control, Self::Thought, Self::BalanceSync, Self::CatchUp, Self::Probe, Self::Proof];
+    pub const ALL: [Self; 7] = [
+        Self::Control,
+        Self::Thought,
+        Self::BalanceSync,
+        Self::CatchUp,
+        Self::Probe,
+        Self::Proof,
+        Self::Measure,
+    ];
 
     /// The byte that opens such a stream.
     #[must_use]
@@ -64,6 +74,7 @@ impl StreamKind {
             Self::CatchUp => 3,
             Self::Probe => 4,
             Self::Proof => 5,
+            Self::Measure => 6,
         }
     }
 
@@ -83,6 +94,7 @@ impl StreamKind {
             Self::CatchUp => "catch_up",
             Self::Probe => "probe",
             Self::Proof => "proof",
+            Self::Measure => "measure",
         }
     }
 }
@@ -243,4 +255,66 @@ pub enum BalanceFrame {
         /// From now on, or no longer.
         on: bool,
     },
+}
+
+/// Longest content of a thought that is weighed and not kept: what a measurement sends, with room.
+pub const DRY_CONTENT_BYTES_MAX: usize = 2_048;
+
+/// What travels on a measure stream. Whoever opened it asks, the other side answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MeasureFrame {
+    /// Asks for a bare UDP port; once a stream.
+    Floor,
+    /// There it is, on the address of this connection: what begins with the token and comes from the asker's address comes back.
+    FloorAt {
+        /// The UDP port.
+        port: u16,
+        /// Nobody else can know it.
+        token: [u8; 16],
+    },
+    /// No UDP port can be had there.
+    NoFloor,
+    /// A signed thought, to be checked and folded like a live one and then forgotten.
+    Dry {
+        /// Comes back in the answer.
+        number: u64,
+        /// One entry, with a content of at most [`DRY_CONTENT_BYTES_MAX`].
+        segment: Segment,
+    },
+    /// What came of it.
+    Weighed {
+        /// The thought's.
+        number: u64,
+        /// What.
+        outcome: Weighed,
+    },
+}
+
+/// What came of a thought that was only weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighed {
+    /// The rules would accept it.
+    Accepted,
+    /// The rules would record and reject it.
+    Rejected,
+    /// The rules would not admit it.
+    Inadmissible,
+    /// Its signature, hashes or features do not hold.
+    Unfit,
+    /// It was not looked at: too many came.
+    Busy,
+}
+
+impl Weighed {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Accepted, Self::Rejected, Self::Inadmissible, Self::Unfit, Self::Busy];
+
+    /// Whether the thought went the whole way.
+    #[must_use]
+    pub const fn is_judged(self) -> bool {
+        match self {
+            Self::Accepted | Self::Rejected | Self::Inadmissible => true,
+            Self::Unfit | Self::Busy => false,
+        }
+    }
 }

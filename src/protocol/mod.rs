@@ -55,6 +55,7 @@ pub mod revocations;
 pub mod step;
 pub mod sync;
 pub mod view;
+pub mod weighing;
 pub mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -65,7 +66,7 @@ use self::{
     authors::Authors,
     event::{Event, SegmentRefusal},
     faults::{Faults, Found, Reported},
-    frame::{BalanceFrame, FaultReport, HEADS_PER_FRAME_MAX, HeadReport, StreamKind},
+    frame::{BalanceFrame, FaultReport, HEADS_PER_FRAME_MAX, HeadReport, StreamKind, Weighed},
     hello::Setup,
     input::{Answer, DiskLow, Effect, Input, LinkId, Now, Ticket},
     mending::Mending,
@@ -256,6 +257,12 @@ impl Federation {
     #[must_use]
     pub fn links(&self) -> usize {
         self.neighbours.peers().count()
+    }
+
+    /// What the rules say of a thought that nobody keeps. Nothing is changed.
+    #[must_use]
+    pub fn weigh(&self, segment: &Verified<Segment>) -> Weighed {
+        weighing::weigh(&self.setup.policy, segment)
     }
 
     /// A snapshot. Accounts are shared, not copied.
@@ -648,7 +655,8 @@ impl Federation {
             | StreamKind::BalanceSync
             | StreamKind::CatchUp
             | StreamKind::Probe
-            | StreamKind::Proof => {
+            | StreamKind::Proof
+            | StreamKind::Measure => {
                 if let Some(id) = self.sync.queue_full(now.mono, link) {
                     out.push(Effect::Event(Event::PeerBehind { id }));
                 }

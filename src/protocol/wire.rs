@@ -21,19 +21,20 @@ use self::{
     bounded::{Blob, Bounded},
     mirror::{
         RECORD_BYTES_MAX, WireAlive, WireBalance, WireControl, WireEntry, WireFaultReport, WireHello,
-        WireRecord, WireReport, WireRevocation, WireSegment, halves, whole,
+        WireMeasure, WireRecord, WireReport, WireRevocation, WireSegment, halves, whole,
     },
 };
 use super::{
     frame::{
-        BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, Instance, PROTOCOL_VERSION, RECORDS_PER_FRAME_MAX,
+        BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, Instance, MeasureFrame, PROTOCOL_VERSION,
+        RECORDS_PER_FRAME_MAX, Weighed,
     },
     refusal::{Refusal, RefusalCode},
 };
 use crate::{
     ledger::types::{Millis, Seq},
     log::{
-        FederationId, Head, NodeId, SEGMENT_ENTRIES_MAX, Segment, SegmentFault,
+        Entry, FederationId, Head, NodeId, SEGMENT_ENTRIES_MAX, Segment, SegmentFault,
         books::Span,
         entry::{HEADER_BYTES_MAX, HeaderFault},
         identity::KeyFault,
@@ -301,6 +302,56 @@ pub fn peek_segment(bytes: &[u8]) -> Option<(NodeId, Seq)> {
         u64::from_le_bytes(*count).checked_sub(1).filter(|others| *others < SEGMENT_ENTRIES_MAX as u64)?;
     let last = u64::from_le_bytes(*first).checked_add(others)?;
     is_one.then(|| (NodeId::from_stored(*author), Seq(last)))
+}
+
+/// A measure frame with its length before it.
+///
+/// # Errors
+/// A dry thought that is not one entry with its content, or too long.
+pub fn encode_measure(frame: &MeasureFrame) -> Result<Bytes, WireFault> {
+    encode(&match frame {
+        MeasureFrame::Floor => WireMeasure::Floor,
+        MeasureFrame::FloorAt { port, token } => WireMeasure::FloorAt { port: *port, token: *token },
+        MeasureFrame::NoFloor => WireMeasure::NoFloor,
+        MeasureFrame::Dry { number, segment } => {
+            let [entry] = segment.entries() else {
+                return Err(WireFault::Malformed("a dry thought that is not one entry"));
+            };
+            let content = entry.content().ok_or(WireFault::Malformed("a dry thought without its content"))?;
+            let (header, content) = (Blob::new(entry.header_bytes())?, Blob::new(content)?);
+            let signature = halves(&segment.head().signature);
+            WireMeasure::Dry { number: *number, header, content, signature }
+        }
+        MeasureFrame::Weighed { number, outcome } => {
+            let place = Weighed::ALL.iter().position(|one| one == outcome);
+            let outcome = place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
+            WireMeasure::Weighed { number: *number, outcome }
+        }
+    })
+}
+
+/// A measure frame from its bytes, which come without their length. A dry thought is sound in form, and not yet checked against keys.
+///
+/// # Errors
+/// They are none.
+pub fn decode_measure(bytes: &[u8], federation: &FederationId) -> Result<MeasureFrame, WireFault> {
+    Ok(match decode(bytes, WireMeasure::KINDS)? {
+        WireMeasure::Floor => MeasureFrame::Floor,
+        WireMeasure::FloorAt { port, token } => MeasureFrame::FloorAt { port, token },
+        WireMeasure::NoFloor => MeasureFrame::NoFloor,
+        WireMeasure::Dry { number, header, content, signature } => {
+            let content = Some(Bytes::copy_from_slice(content.0));
+            let entry = Entry::parse(federation, Bytes::copy_from_slice(header.0), content)?;
+            let signature = whole(signature);
+            let head = Head { author: entry.author(), seq: entry.seq(), hash: entry.hash(), signature };
+            MeasureFrame::Dry { number, segment: Segment::new(vec![entry], head)? }
+        }
+        WireMeasure::Weighed { number, outcome } => {
+            let known = Weighed::ALL.get(usize::from(outcome)).copied();
+            let outcome = known.ok_or(WireFault::Malformed("an outcome that there is not"))?;
+            MeasureFrame::Weighed { number, outcome }
+        }
+    })
 }
 
 fn encode(frame: &impl Serialize) -> Result<Bytes, WireFault> {

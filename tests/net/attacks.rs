@@ -3,6 +3,7 @@
 
 use std::{num::NonZeroU64, sync::Arc, sync::atomic::AtomicBool};
 
+use bytes::Bytes;
 use cogmesh::{
     ledger::types::{Level, Millis, Seq},
     log::{Claim, Hardware, Identity, Nonce, Search, identity::check_work},
@@ -278,6 +279,32 @@ fn frames_of_full_length_that_never_end_take_bounded_room() {
     });
 }
 
+/// quinn keeps the packet that a datagram came in as long as the datagram: a thousand small ones that nobody reads would hold a thousand.
+#[test]
+fn floods_of_datagrams_take_bounded_room_before_and_after_the_admission() {
+    under_attack(&[], async |victim, going, _| {
+        let stranger = attacker(&victim, &identity(1)).await;
+        let (peer, _send, _receive) = admitted(&victim, 2).await;
+        let flood = async |attacker: &Attacker, bytes: usize| {
+            let datagram = Bytes::from(vec![0; bytes]);
+            let mut sent = 0;
+            // A stranger that says nothing is closed after five seconds.
+            while sent < size(2_000_000, 100_000)
+                && attacker.quic.send_datagram_wait(datagram.clone()).await.is_ok()
+            {
+                sent += 1;
+            }
+            sent
+        };
+        let (strange, small, large) = tokio::join!(flood(&stranger, 1), flood(&peer, 1), flood(&peer, 1_000));
+        measured(&format!(
+            "{strange} datagrams of a stranger, {small} small and {large} large ones of a peer"
+        ));
+        assert!(victim.counter("measure_datagrams") > 0, "what can be echoed is");
+        going.end("datagram floods");
+    });
+}
+
 #[test]
 fn garbage_on_any_kind_of_stream_ends_that_link_with_a_code() {
     under_attack(&[], async |victim, going, _| {
@@ -297,6 +324,11 @@ fn garbage_on_any_kind_of_stream_ends_that_link_with_a_code() {
                         send.finish().unwrap();
                         assert_eq!(back.read_to_end(8_192).await.unwrap(), garbage);
                         continue;
+                    }
+                    StreamKind::Measure => {
+                        let (mut send, _back) = attacker.quic.open_bi().await.unwrap();
+                        send.write_all(&[kind.number()]).await.unwrap();
+                        send.write_all(&garbage).await.unwrap();
                     }
                     _ => attacker.one_way(kind).await.write_all(&garbage).await.unwrap(),
                 }

@@ -19,6 +19,7 @@ mod fuzzed;
 mod impersonation;
 mod interfaces;
 mod links;
+mod measure;
 mod raw;
 mod victim;
 mod violations;

@@ -16,8 +16,9 @@ use crate::{
     },
     protocol::{
         frame::{
-            FaultReport, HEADS_PER_FRAME_MAX, HeadReport, Hello, Instance, POLICY_BYTES_MAX,
-            RECORDS_PER_FRAME_MAX, REVOCATIONS_PER_FRAME_MAX, SOFTWARE_BYTES_MAX, SignedRecord,
+            DRY_CONTENT_BYTES_MAX, FaultReport, HEADS_PER_FRAME_MAX, HeadReport, Hello, Instance,
+            POLICY_BYTES_MAX, RECORDS_PER_FRAME_MAX, REVOCATIONS_PER_FRAME_MAX, SOFTWARE_BYTES_MAX,
+            SignedRecord,
         },
         refusal::ABOUT_BYTES_MAX,
     },
@@ -316,4 +317,30 @@ impl<'a> WireEntry<'a> {
         let content = self.content.map(|content| Bytes::copy_from_slice(content.0));
         Ok(Entry::parse(federation, Bytes::copy_from_slice(self.header.0), content)?)
     }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum WireMeasure<'a> {
+    Floor,
+    FloorAt {
+        port: u16,
+        token: [u8; 16],
+    },
+    NoFloor,
+    Dry {
+        number: u64,
+        #[serde(borrow)]
+        header: Blob<'a, HEADER_BYTES_MAX>,
+        #[serde(borrow)]
+        content: Blob<'a, DRY_CONTENT_BYTES_MAX>,
+        signature: Halves,
+    },
+    Weighed {
+        number: u64,
+        outcome: u8,
+    },
+}
+
+impl WireMeasure<'_> {
+    pub(super) const KINDS: u32 = 5;
 }

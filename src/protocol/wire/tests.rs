@@ -12,7 +12,10 @@ use crate::{
         Alive, Architecture, Body, Claim, Entry, Genesis, Hardware, Header, Identity, Mode, NodeRecord,
         Nonce, Revocation, Signature, Thought, Verified, entry::Hash,
     },
-    protocol::frame::{FaultReport, HeadReport, Hello, Instance, REVOCATIONS_PER_FRAME_MAX, SignedRecord},
+    protocol::frame::{
+        DRY_CONTENT_BYTES_MAX, FaultReport, HeadReport, Hello, Instance, REVOCATIONS_PER_FRAME_MAX,
+        SignedRecord,
+    },
 };
 
 const FEDERATION: FederationId = FederationId([5; 32]);
@@ -147,6 +150,52 @@ fn every_frame_comes_back_as_it_went() {
     }
 }
 
+/// A thought without what came before it.
+fn dry(content: &str) -> Segment {
+    let (mut entries, head) = segment([content]).into_inner().into_parts();
+    let entry = entries.pop().unwrap();
+    Segment::new(vec![entry], head).unwrap()
+}
+
+fn measure_frames() -> Vec<MeasureFrame> {
+    let mut frames = vec![
+        MeasureFrame::Floor,
+        MeasureFrame::FloorAt { port: 40_000, token: [9; 16] },
+        MeasureFrame::NoFloor,
+        MeasureFrame::Dry { number: 7, segment: dry("a dry thought") },
+        MeasureFrame::Dry { number: 8, segment: dry(&"x".repeat(DRY_CONTENT_BYTES_MAX)) },
+    ];
+    frames.extend(Weighed::ALL.map(|outcome| MeasureFrame::Weighed { number: u64::MAX, outcome }));
+    frames
+}
+
+#[test]
+fn every_measure_frame_comes_back_as_it_went() {
+    for frame in measure_frames() {
+        assert_eq!(decode_measure(body(&encode_measure(&frame).unwrap()), &FEDERATION), Ok(frame));
+    }
+}
+
+#[test]
+fn a_dry_thought_is_one_entry_with_a_short_content() {
+    let dry_of = |segment| encode_measure(&MeasureFrame::Dry { number: 1, segment });
+    let long = dry(&"x".repeat(DRY_CONTENT_BYTES_MAX + 1));
+    assert!(matches!(dry_of(long), Err(WireFault::TooLarge { .. })));
+    assert!(matches!(dry_of(segment(["one", "two"]).into_inner()), Err(WireFault::Malformed(_))));
+    assert!(matches!(dry_of(dry("pruned").bare()), Err(WireFault::Malformed(_))));
+    // What another program sends that keeps to no bound: the content's length stands behind kind, number, header and its length.
+    let mut bytes = body(&dry_of(dry("x")).unwrap()).to_vec();
+    let header = u64::from_le_bytes(bytes[12..20].try_into().unwrap()) as usize;
+    let claimed = DRY_CONTENT_BYTES_MAX as u64 + 1;
+    bytes[20 + header..28 + header].copy_from_slice(&claimed.to_le_bytes());
+    bytes.resize(bytes.len() + DRY_CONTENT_BYTES_MAX, b'x');
+    assert!(matches!(decode_measure(&bytes, &FEDERATION), Err(WireFault::Malformed(_))));
+    let outcome = MeasureFrame::Weighed { number: 1, outcome: Weighed::Busy };
+    let mut bytes = body(&encode_measure(&outcome).unwrap()).to_vec();
+    *bytes.last_mut().unwrap() = 5;
+    assert!(matches!(decode_measure(&bytes, &FEDERATION), Err(WireFault::Malformed(_))));
+}
+
 #[test]
 fn a_fault_report_that_holds_more_than_its_cut_leaves_is_refused() {
     let frame = encode_balance(&BalanceFrame::Faults(vec![fault_report(5_001)])).unwrap();
@@ -277,7 +326,8 @@ fn small_frames() -> Vec<Bytes> {
     let want = BalanceFrame::Want { author: identity().node_id(), from: Seq(5) };
     let balance = [heads, want].map(|frame| encode_balance(&frame).unwrap());
     let segments = [encode_segment(&segment(["one", "two"])).unwrap()];
-    control.chain(balance).chain(segments).collect()
+    let measure = measure_frames().into_iter().map(|frame| encode_measure(&frame).unwrap());
+    control.chain(balance).chain(segments).chain(measure).collect()
 }
 
 /// What decodes is written again as the same bytes; nothing panics.
@@ -290,6 +340,9 @@ fn check(bytes: &[u8]) {
     }
     if let Ok(segment) = decode_segment(bytes, &FEDERATION) {
         assert_eq!(body(&encode_segment(&segment).unwrap()), bytes);
+    }
+    if let Ok(frame) = decode_measure(bytes, &FEDERATION) {
+        assert_eq!(body(&encode_measure(&frame).unwrap()), bytes);
     }
 }
 
