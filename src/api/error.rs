@@ -61,6 +61,11 @@ impl Fault {
         Self::new(StatusCode::UNAUTHORIZED, "no_token", message)
     }
 
+    /// Something else that goes on keeps it from being done now.
+    pub(super) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
     /// The thought, or the request that carries it, is too long.
     pub(super) fn content_too_long(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "content_too_long", message)

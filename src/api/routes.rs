@@ -8,6 +8,7 @@ use axum::{
         rejection::{BytesRejection, QueryRejection},
     },
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    response::Response,
     routing::{get, post},
 };
 use serde::de::DeserializeOwned;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     corpus::{self, Explained, Wanted},
     error::Fault,
-    federation, json, submit,
+    federation, json, latency, measurements, submit,
     views::{self, Readiness},
 };
 use crate::node::Handle;
@@ -36,6 +37,8 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/economics", get(economics))
         .route("/v1/alerts", get(alerts))
         .route("/v1/thoughts", get(thoughts).post(post_thought))
+        .route("/v1/probe", post(probe))
+        .route("/v1/bench/latency", post(bench_latency))
         .route("/v1/explain", get(explain))
         .route("/v1/members", get(members))
         .route("/v1/members/revoke", post(revoke))
@@ -123,6 +126,24 @@ async fn approve(
 ) -> Reply<json::ApprovedPeer> {
     let request = posted(&handle, &headers, body)?;
     Ok(Json(views::approve(&handle, request).await?))
+}
+
+async fn probe(
+    State(handle): State<Handle>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Reply<measurements::Probed> {
+    let request = posted(&handle, &headers, body)?;
+    Ok(Json(latency::probe(&handle, &request).await?))
+}
+
+async fn bench_latency(
+    State(handle): State<Handle>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Fault> {
+    let request = posted(&handle, &headers, body)?;
+    latency::bench(&handle, &request).await
 }
 
 async fn members(State(handle): State<Handle>) -> Reply<json::Members> {

@@ -8,11 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     invitations::Invitations,
+    latency::{self, Latency, Plan},
     membership::MembershipError,
     pki::{Pki, PkiError},
     record_addresses,
@@ -27,7 +28,7 @@ use crate::{
     log::{Architecture, FederationId, FederationName, Hardware, NodeId, NodeName, Revocation},
     monitor::{Alert, Monitor},
     net::{
-        Endpoint, LinkStats,
+        Endpoint, LinkStats, MeasureError, ProbeError,
         certificates::NodeCertificate,
         discovery::{Counts, machine_addresses},
         membership::validity,
@@ -90,6 +91,8 @@ pub(super) struct Shared {
     pub(super) pki: Option<Arc<Pki>>,
     /// Where somebody serves the API over this handle on TCP, for whoever asks.
     pub(super) api: OnceLock<SocketAddr>,
+    /// One measurement at a time: two would measure each other.
+    pub(super) measuring: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
     pub(super) ended: watch::Receiver<Option<Result<(), RunError>>>,
 }
@@ -245,8 +248,36 @@ impl Handle {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn probe(&self, link: LinkId, bytes: usize) -> Result<Duration, crate::net::ProbeError> {
+    pub async fn probe(&self, link: LinkId, bytes: usize) -> Result<Duration, ProbeError> {
         self.shared.endpoint.probe(link, bytes::Bytes::from(vec![0; bytes])).await
+    }
+
+    /// As [`Handle::probe`], on a stream that stands: what opening one takes is not in it.
+    ///
+    /// # Errors
+    /// Where the link is gone or does not answer; for people.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn ping(&self, link: LinkId, bytes: usize) -> Result<Duration, ProbeError> {
+        self.shared.endpoint.ping(link, bytes).await
+    }
+
+    /// The turn of whoever wants to measure; `None` while somebody else does.
+    #[must_use]
+    pub fn measuring_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.measuring).try_acquire_owned().ok()
+    }
+
+    /// Measures how long things take to one peer and back.
+    ///
+    /// # Errors
+    /// Where nothing can be measured.
+    ///
+    /// # Cancel safety
+    /// It stops, and nothing is left of it.
+    pub async fn measure_latency(&self, plan: Plan) -> Result<Latency, MeasureError> {
+        latency::measure(self, &self.shared.endpoint, plan).await
     }
 
     /// How often what happened since it started.
@@ -256,6 +287,11 @@ impl Handle {
         let segments = self.shared.endpoint.segment_counts();
         counters.insert("segments_verified".to_owned(), segments.verified);
         counters.insert("segments_known".to_owned(), segments.known);
+        let measured = self.shared.endpoint.measure_counts();
+        counters.insert("measure_ports".to_owned(), measured.floors);
+        counters.insert("measure_datagrams".to_owned(), measured.datagrams);
+        counters.insert("measure_thoughts".to_owned(), measured.dry_checked);
+        counters.insert("measure_thoughts_busy".to_owned(), measured.dry_busy);
         let discovered = *self.shared.discovered.borrow();
         let door = self.shared.endpoint.door_counts();
         counters.insert("incoming_taken".to_owned(), door.taken);

@@ -12,6 +12,7 @@ pub mod hardware;
 pub mod identity_file;
 pub mod invitations;
 mod joining;
+pub mod latency;
 mod lock;
 pub mod membership;
 mod opening;
@@ -39,7 +40,7 @@ use std::{
 
 use aws_lc_rs::rand;
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::{Semaphore, broadcast, mpsc, watch},
     task::spawn_blocking,
 };
 use tokio_util::sync::CancellationToken;
@@ -206,6 +207,7 @@ fn launch(
         desk: gate.desk.clone(),
         pki: pki(config, member.as_ref(), wall(&clock)),
         api: OnceLock::new(),
+        measuring: Arc::new(Semaphore::new(1)),
         stop: stop.clone(),
         ended,
     });
