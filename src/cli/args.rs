@@ -1,5 +1,7 @@
 //! What can be typed. The words here are the help: one sentence an option, and why where it is not plain.
 
+mod measuring;
+
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -15,6 +17,7 @@ use clap::{
 };
 use serde::Deserialize;
 
+pub use self::measuring::{BenchCommand, LatencyArgs, PingArgs};
 use super::{demo::DemoArgs, exit::Exit, options, replay::ReplayArgs, show::escaped_lines};
 use crate::{
     api::{
@@ -114,6 +117,11 @@ pub enum Command {
     Export,
     /// Fold thoughts from a file under a policy; needs no running node
     Replay(ReplayArgs),
+    /// Send a peer some bytes each second and show how long they take there and back
+    Ping(PingArgs),
+    /// Measure the running node
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Run three nodes on loopback and check what they promise; needs no running node
     Demo(DemoArgs),
 }

@@ -45,7 +45,7 @@ impl Client {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask(Method::GET, path, Bytes::new()).await
+        self.ask(Method::GET, path, Bytes::new(), ANSWER_MAX).await
     }
 
     /// Sends something.
@@ -57,12 +57,35 @@ impl Client {
     /// The node may still do what was asked.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         let body = serde_json::to_vec(body).context("can't write the request")?;
-        self.ask(Method::POST, path, body.into()).await
+        self.ask(Method::POST, path, body.into(), ANSWER_MAX).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
+    /// As [`Client::post`], for what takes so long by itself.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    ///
+    /// # Cancel safety
+    /// The node gives up what was asked.
+    pub async fn post_and_wait<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        takes: Duration,
+    ) -> anyhow::Result<T> {
+        let body = serde_json::to_vec(body).context("can't write the request")?;
+        self.ask(Method::POST, path, body.into(), takes.saturating_add(ANSWER_MAX)).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> anyhow::Result<T> {
         let stream = self.connect().await?;
-        let answer = timeout(ANSWER_MAX, exchange(stream, method, path, body)).await;
+        let answer = timeout(patience, exchange(stream, method, path, body)).await;
         let (status, body) = answer.map_err(|_| self.silent())??;
         if status.is_success() {
             return serde_json::from_slice(&body)
@@ -162,6 +185,7 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
         "content_too_long" => failure.hint("nothing was recorded; say it shorter, or in several thoughts"),
         "open_federation" => failure.hint("`cogmesh federation create` makes a closed federation"),
         "author_unknown" => failure.hint("`cogmesh authors` lists those that this node knows"),
+        "no_such_peer" => failure.hint("`cogmesh peers` lists those that are linked, and why others are not"),
         "no_such_path" => failure.hint("the running node is older than this command; start it again"),
         _ => failure,
     }

@@ -8,6 +8,7 @@ pub mod args;
 pub mod audit;
 pub mod authors;
 pub mod backup;
+pub mod bench;
 pub mod client;
 pub mod config;
 pub mod demo;
@@ -25,6 +26,7 @@ pub mod members;
 pub mod options;
 pub mod passphrase;
 pub mod peers;
+pub mod ping;
 pub mod progress;
 pub mod replay;
 pub mod restore;
@@ -48,7 +50,7 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    args::{Cli, Command, Common, FederationCommand, PeersArgs, PeersCommand},
+    args::{BenchCommand, Cli, Command, Common, FederationCommand, PeersArgs, PeersCommand},
     client::Client,
     exit::{Exit, Failure},
     show::{Form, Show},
@@ -115,6 +117,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Peers(PeersArgs { command: Some(PeersCommand::Approve { nodes }) }) => {
             with_node(&common, async |client, out| peers::approve(&client, nodes, out).await)
+        }
+        Command::Ping(args) => with_node(&common, async |client, out| ping::run(args, &client, out).await),
+        Command::Bench(BenchCommand::Latency(args)) => {
+            with_node(&common, async |client, out| bench::latency(args, &client, out).await)
         }
         Command::Authors(args) => {
             with_node(&common, async |client, out| authors::run(&client, args, out).await)

@@ -121,6 +121,15 @@ pub fn lifetime(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "a time is a number with `s`, `m`, `h` or `d`, such as `2h`".to_owned())
 }
 
+/// Seconds between two pings.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn interval(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.01..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| "an interval is a number of seconds from 0.01 to 86400, such as `0.2`".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +177,14 @@ mod tests {
         ] {
             let error = api(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_a_number_of_seconds_and_never_none() {
+        assert_eq!(interval("0.2"), Ok(0.2));
+        for text in ["0", "-1", "nan", "inf", "1e9", "", "1s"] {
+            assert!(interval(text).is_err(), "{text}");
         }
     }
 

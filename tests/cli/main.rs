@@ -9,6 +9,7 @@
 mod copies;
 mod federation;
 mod generate;
+mod measuring;
 mod offline;
 mod own_log;
 mod peers;
