@@ -192,6 +192,26 @@ fn a_measurement_whose_peer_leaves_ends_early_and_says_so() {
 }
 
 #[test]
+fn a_node_that_measures_stops_like_any_other() {
+    let (legion, thor) = pair();
+    let data_dir = legion.data_dir().to_str().unwrap().to_owned();
+    let measuring = cogmesh(&["bench", "latency", "thor", "--duration", "10m", "--data-dir", &data_dir])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while counter(&thor, "measure_thoughts") < 5 {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    legion.signal("TERM");
+    let (code, took, log, _dir) = legion.ended();
+    assert_eq!(code, 0, "{log}");
+    assert!(took < PATIENCE, "{took:?}");
+    assert_eq!(measuring.wait_with_output().unwrap().status.code(), Some(1));
+}
+
+#[test]
 fn what_can_not_be_measured_is_refused_with_its_bounds() {
     let (legion, _thor) = pair();
     for (args, part) in [

@@ -18,6 +18,7 @@ mod foreign;
 mod forks;
 mod lab;
 mod listener;
+mod latency;
 mod load;
 mod meeting;
 mod members;

@@ -196,6 +196,35 @@ async fn a_peer_of_an_older_program_is_not_asked() {
     assert_eq!(rude.quic.close_reason(), None);
 }
 
+/// As behind a firewall that lets nothing but the node's own port through.
+#[tokio::test]
+async fn where_the_bare_port_can_not_be_reached_the_rest_is_measured_and_the_reason_is_said() {
+    let mut node = node(1);
+    let (rude, link) = rude(&mut node, Some(1 << 16)).await;
+    node.endpoint.admit(link);
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let quic = rude.quic.clone();
+    let answering = tokio::spawn(async move {
+        let (mut send, mut receive) = quic.accept_bi().await.unwrap();
+        let mut asked = [0; 9];
+        receive.read_exact(&mut asked).await.unwrap();
+        let answer = MeasureFrame::FloorAt { port, token: [7; 16] };
+        send.write_all(&wire::encode_measure(&answer).unwrap()).await.unwrap();
+        (send, receive, asked)
+    });
+    let (measuring, mut back) = measuring(&node, link, 64).await;
+    let why = measuring.has_floor().unwrap_err();
+    assert!(why.contains("firewall") && why.contains(&port.to_string()), "{why}");
+    let (_send, _receive, asked) = answering.await.unwrap();
+    assert_eq!(asked, [6, 4, 0, 0, 0, 0, 0, 0, 0], "the stream's kind, and a question of four bytes");
+    measuring.ask_floor(1);
+    measuring.ask_datagram(2);
+    let datagram = rude.quic.read_datagram().await.unwrap();
+    rude.quic.send_datagram([&[1], &datagram[1..]].concat().into()).unwrap();
+    assert_eq!(next(&mut back).await, (Kind::Datagram, 2));
+}
+
 #[tokio::test]
 async fn a_bare_port_ends_with_the_stream_that_asked_for_it() {
     let mut node = node(1);

@@ -103,6 +103,9 @@ pub enum MeasureError {
     /// Somebody else of this node measures it.
     #[error("this link is being measured")]
     Taken,
+    /// No key can be made for dry thoughts.
+    #[error("the system gives no randomness for a key")]
+    Randomness,
     /// It did not answer.
     #[error("the peer did not answer in time")]
     NoAnswer,

@@ -82,11 +82,11 @@ pub struct Latency {
 /// # Cancel safety
 /// It stops, and what it opened is closed.
 pub(super) async fn measure(node: &Handle, endpoint: &Endpoint, plan: Plan) -> Result<Latency, MeasureError> {
-    let author = throw_away().ok_or(MeasureError::Unsupported)?;
+    let author = throw_away().ok_or(MeasureError::Randomness)?;
     let (echoes, mut back) = mpsc::channel(ECHOES_MAX);
     let measuring = endpoint.measure(plan.link, plan.bytes, echoes).await?;
     let floor_why = measuring.has_floor().err().map(str::to_owned);
-    // The way back of the first thoughts, before a probe of the schedule is back.
+    // For the way back of the first thoughts, before a probe of the schedule is back.
     let probe = endpoint.ping(plan.link, plan.bytes).await.map_err(|error| match error {
         ProbeError::NoEcho => MeasureError::NoAnswer,
         ProbeError::LinkGone | ProbeError::TooLong { .. } | ProbeError::Differs => MeasureError::LinkGone,
