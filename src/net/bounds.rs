@@ -13,9 +13,9 @@ use super::{
     },
 };
 use crate::{
-    log::fault::PROOF_BYTES_MAX,
+    log::{entry::HEADER_BYTES_MAX, fault::PROOF_BYTES_MAX},
     protocol::{
-        frame::StreamKind,
+        frame::{DRY_CONTENT_BYTES_MAX, StreamKind},
         wire::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX},
     },
 };
@@ -41,7 +41,7 @@ pub const PEER_BYTES: usize = CONNECTION_BYTES
     // Datagrams each way, a bare socket's buffer, and a thought that is weighed.
     + 2 * DATAGRAMS_BYTES_MAX
     + FLOOR_BYTES
-    + VERIFYING_BYTES
+    + 3 * (DRY_CONTENT_BYTES_MAX + HEADER_BYTES_MAX)
     // For it, and not acknowledged.
     + SEND_WINDOW_BYTES as usize
     + row(StreamKind::Control).queue_bytes_max

@@ -36,7 +36,9 @@ const LOOK: Duration = Duration::from_millis(100);
 pub async fn latency(args: LatencyArgs, client: &Client, mut out: Out) -> anyhow::Result<ExitCode> {
     // A page that can't be written is said before ten minutes of measuring, not after.
     if let Some(file) = &args.html {
-        write(file, "")?;
+        // Opened as it is: an older page stays until there is a new one.
+        let opened = fs::OpenOptions::new().append(true).create(true).open(file);
+        opened.with_context(|| unwritable(file))?;
     }
     let peers = match args.peer {
         Some(peer) => vec![peer],
@@ -58,7 +60,7 @@ pub async fn latency(args: LatencyArgs, client: &Client, mut out: Out) -> anyhow
     }
     drop(progress);
     if let Some(file) = &args.html {
-        write(file, &page::page(&measured))?;
+        fs::write(file, page::page(&measured)).with_context(|| unwritable(file))?;
     }
     let in_short: Vec<Latency> = measured.into_iter().map(Latency::in_short).collect();
     out.list(&in_short, text)?;
@@ -103,8 +105,8 @@ async fn shown_meanwhile(
     }
 }
 
-fn write(file: &Path, page: &str) -> anyhow::Result<()> {
-    fs::write(file, page).with_context(|| format!("can't write the page `{}`", file.display()))
+fn unwritable(file: &Path) -> String {
+    format!("can't write the page `{}`", file.display())
 }
 
 /// One peer with all its numbers, or a line for each of several.
@@ -174,7 +176,13 @@ fn meaning(kind: &str) -> &'static str {
 fn verdict(latency: &Latency) -> String {
     let mut text = String::new();
     if let (Some(added), Some(floor)) = (latency.added_us, &latency.floor_us) {
-        text.push_str(&format!("the stack adds {added:.1} µs to your network's {:.1}\n", floor.p50));
+        text.push_str(&match added {
+            0.0.. => format!("the stack adds {added:.1} µs to your network's {:.1}\n", floor.p50),
+            _ => format!(
+                "what the stack adds to your network's {:.1} µs is lost in the noise: its median is {:.1} µs lower\n",
+                floor.p50, -added
+            ),
+        });
     }
     if let Some(why) = &latency.floor_why {
         text.push_str(&format!("what the network takes by itself is not known: {}\n", escaped(why)));
@@ -294,6 +302,13 @@ mod tests {
         };
         let text = text(&[blocked]);
         assert!(!text.contains("the stack adds") && text.contains("a firewall\\u{1b}[31m"), "{text}");
+    }
+
+    #[test]
+    fn a_stack_that_takes_nothing_off_is_noise() {
+        let noisy = Latency { added_us: Some(-115.0), ..measured("thor") };
+        let text = text(&[noisy]);
+        assert!(text.contains("lost in the noise: its median is 115.0 µs lower\n"), "{text}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! The load is open: sample i of a kind is due at a fixed time, whatever became of those before it, and its latency counts from then. A
 //! node that stands still for a second thus has a second's worth of bad samples and not one (what is called coordinated omission
-//! elsewhere does not arise, so nothing has to be estimated afterwards). The kinds take turns within each period, so all see the same
-//! seconds.
+//! elsewhere does not arise, so nothing has to be estimated afterwards). The kinds take turns within each period, each time in another order, so
+//! all see the same seconds.
 
 mod pace;
 mod tally;

@@ -69,11 +69,20 @@ impl Schedule {
         periods.div_ceil(self.stride(kind))
     }
 
+    /// The kinds in the order in which they are due in a period. Each time another one is first: otherwise whatever happens every few
+    /// milliseconds, such as a busy machine's scheduler, would always meet the same kind.
+    fn turns(&self, period: u64) -> impl Iterator<Item = Kind> {
+        let many = self.kinds.len();
+        let turned = usize::try_from(period % (many.max(1) as u64)).unwrap_or(0);
+        self.kinds.iter().cycle().skip(many - turned).take(many).copied()
+    }
+
     /// When that sample of a kind is due.
     pub(super) fn due(&self, kind: Kind, number: u64) -> Instant {
         let many = self.kinds.len().max(1) as u128;
         let place = self.kinds.iter().position(|one| *one == kind).unwrap_or(0) as u128;
-        let slots = u128::from(number) * u128::from(self.stride(kind)) * many + place;
+        let period = u128::from(number) * u128::from(self.stride(kind));
+        let slots = period * many + (place + period) % many;
         let nanos = slots * 1_000_000_000 / (u128::from(self.rate) * many);
         self.begin + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
@@ -95,18 +104,18 @@ pub(super) fn pace(schedule: &Schedule, stop: &CancellationToken, mut ask: impl 
     let mut paced = Paced { periods: 0, late: histogram() };
     for period in 0..schedule.periods {
         paced.periods = period + 1;
-        for kind in &schedule.kinds {
-            let stride = schedule.stride(*kind);
+        for kind in schedule.turns(period) {
+            let stride = schedule.stride(kind);
             if period % stride != 0 {
                 continue;
             }
             let number = period / stride;
-            let due = schedule.due(*kind, number);
+            let due = schedule.due(kind, number);
             if !wait(due, stop) {
                 return paced;
             }
             paced.late.saturating_record(tenths(due.elapsed()));
-            ask(*kind, number);
+            ask(kind, number);
         }
     }
     paced
@@ -163,14 +172,15 @@ mod tests {
         let after = |schedule: &Schedule, kind, number| (schedule.due(kind, number) - begin).as_micros();
         assert_eq!(slow.periods(), 100);
         assert_eq!(Kind::ALL.map(|kind| after(&slow, kind, 0)), [0, 2_000, 4_000, 6_000, 8_000]);
-        assert_eq!(after(&slow, Kind::Thought, 99), 998_000);
+        assert_eq!(Kind::ALL.map(|kind| after(&slow, kind, 1)), [12_000, 14_000, 16_000, 18_000, 10_000]);
+        assert_eq!(after(&slow, Kind::Thought, 99), 996_000);
         let fast = Schedule::new(begin, &plan(2_000, 1_000));
         assert_eq!(fast.count(Kind::Probe, fast.periods()), 2_000);
         assert_eq!(fast.count(Kind::Thought, fast.periods()), 500);
-        assert_eq!(after(&fast, Kind::Thought, 1), 2_000 + 400);
+        assert_eq!(after(&fast, Kind::Thought, 1), 2_000 + 300);
         assert_eq!(Schedule::new(begin, &plan(1, 100)).periods(), 1, "never none");
         let long = Schedule::new(begin, &plan(10_000, 600_000));
-        assert_eq!(after(&long, Kind::Floor, 5_999_999), 599_999_900);
+        assert_eq!(after(&long, Kind::Floor, 5_999_995), 599_999_500);
     }
 
     #[test]
@@ -181,6 +191,8 @@ mod tests {
             assert!(Instant::now() >= schedule.due(kind, number));
             sent.push((number, kind));
         });
+        assert!(sent.is_sorted_by_key(|(number, kind)| schedule.due(*kind, *number)));
+        sent.sort_unstable();
         let all: Vec<_> = (0..20).flat_map(|number| Kind::ALL.map(|kind| (number, kind))).collect();
         assert_eq!((sent, paced.periods()), (all, 20));
     }
