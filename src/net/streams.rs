@@ -72,8 +72,10 @@ pub(super) const WINDOW_BYTES_BEFORE_ADMISSION: u32 = 320 << 10;
 /// full and unread without the others' running dry: QUIC counts what nobody has read yet, and this is where a backlog would
 /// otherwise stop what is live.
 pub(super) const WINDOW_BYTES: u32 = 2_560 << 10;
-/// Bytes of datagrams that wait to be echoed, and that wait to be sent. Both drop the oldest: whoever measures counts it as lost.
-pub(super) const DATAGRAMS_BYTES_MAX: usize = 64 << 10;
+/// Bytes of datagrams that wait to be echoed, and that wait to be sent. Both drop the oldest: whoever measures counts it as lost. quinn keeps the
+/// whole batch of packets that a datagram came in as long as the datagram: of two floods of tiny ones a node grew by 77 MiB with 64 KiB here,
+/// and by 26 with this.
+pub(super) const DATAGRAMS_BYTES_MAX: usize = 16 << 10;
 /// Bytes that we hold for a peer until it has acknowledged them. Larger ones made small writes slower in measurements.
 pub(super) const SEND_WINDOW_BYTES: u64 = 1 << 19;
 

@@ -145,10 +145,10 @@ pub(in crate::net) async fn round_trip(link: &Link, bytes: usize) -> Result<Dura
     let pinged = async {
         let gone = |_| ProbeError::LinkGone;
         let (mut lane, mut receive) = Lane::begin(link).await.map_err(gone)?;
-        let mut buffer = vec![0; bytes];
         let mut took = Duration::ZERO;
         for number in [WARMING, 1] {
             let sent = payload(&[], number, bytes);
+            let mut buffer = vec![0; sent.len()];
             let begun = Instant::now();
             lane.send(sent.clone()).await.map_err(gone)?;
             receive.read_exact(&mut buffer).await.map_err(|_| ProbeError::LinkGone)?;
