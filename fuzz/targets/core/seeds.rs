@@ -19,6 +19,7 @@ const OPEN: Manner = Manner { closed: false, pinned: false, crowded: false };
 const WRITTEN: [u8; 4] = [11; 4];
 
 /// Each begins with how the node is run.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![
         // Somebody's entries come, in two pieces, the second one again, and behind them an old piece.
