@@ -101,7 +101,7 @@ fn a_file_with_an_unknown_key_or_a_wrong_value_is_refused_by_name() {
         ("level = 9\n", "level"),
         ("name = \"a\u{202e}b\"\n", "name"),
         ("peer = [\"thor\"]\n", "peer"),
-        ("api = \"off\"\n", "api"),
+        ("api = \"0.0.0.0:1\"\n", "loopback"),
         ("= 5\n", "line 1"),
     ] {
         fs::write(dir.path().join("cogmesh.toml"), text).unwrap();
