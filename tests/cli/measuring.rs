@@ -148,20 +148,16 @@ fn without_a_peer_all_are_measured_one_after_the_other_and_a_page_shows_them() {
 
 #[test]
 fn a_measurement_is_the_only_one_and_ends_with_whoever_asked_for_it() {
-    let (legion, _thor) = pair();
+    let (legion, thor) = pair();
     let data_dir = legion.data_dir().to_str().unwrap();
     let mut first =
         cogmesh(&["bench", "latency", "thor", "--duration", "10m", "--data-dir", data_dir]).spawn().unwrap();
     let short = || legion.ask(&["bench", "latency", "thor", "--duration", "1s", "--rate", "10"]);
-    // Until the first one has begun, a short one may go before it.
-    let begun = Instant::now();
-    let busy = loop {
-        let second = short();
-        if code(&second) != 0 {
-            break second;
-        }
-        assert!(begun.elapsed() < PATIENCE);
-    };
+    let asked = Instant::now();
+    while counter(&thor, "measure_thoughts") == 0 {
+        assert!(asked.elapsed() < PATIENCE, "the first one does not begin");
+    }
+    let busy = short();
     assert_fails(&busy, 1, &["measuring already"]);
     interrupt(first.id());
     first.wait().unwrap();
