@@ -227,7 +227,9 @@ fn balance_frames() -> Vec<BalanceFrame> {
     vec![
         BalanceFrame::Heads(vec![report; 2]),
         BalanceFrame::Want { author, from: Seq(5) },
+        BalanceFrame::Want { author, from: Seq(u64::MAX) },
         BalanceFrame::Mend { author, span: Span { first: Seq(5), last: Seq(6) } },
+        BalanceFrame::Mend { author, span: Span { first: Seq(0), last: Seq(u64::MAX) } },
         BalanceFrame::Faults(vec![fault; 2]),
         BalanceFrame::Prove { author },
         BalanceFrame::Follow { author, on: true },
