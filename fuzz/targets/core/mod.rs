@@ -58,6 +58,10 @@ impl<'a> Bytes<'a> {
         usize::from(self.u8()) % end.max(1)
     }
 
+    fn one_in(&mut self, count: u8) -> bool {
+        self.u8().is_multiple_of(count)
+    }
+
     /// A number that is mostly small and sometimes at the very end.
     fn number(&mut self) -> u64 {
         match self.u8() {

@@ -21,7 +21,32 @@ const WRITTEN: [u8; 4] = [11; 4];
 /// Each begins with how the node is run.
 #[expect(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let mut seeds = vec![
+    let mut seeds = [of_others(), of_its_own()].concat();
+    for frame in control_frames() {
+        seeds.push([admitted(1, 1), with_bytes(&[4, 0, 1], encode_control(&frame)), vec![1, 1]].concat());
+    }
+    for frame in balance_frames() {
+        seeds.push(
+            [
+                admitted(0, 1),
+                heard(1, 0, 0, 6),
+                WRITTEN.to_vec(),
+                with_bytes(&[5, 0, 1], encode_balance(&frame)),
+                vec![1, 14],
+            ]
+            .concat(),
+        );
+    }
+    let segment = CAST.person(3).segment(0, 0, 4).unwrap();
+    seeds.push(
+        [admitted(0, 1), with_bytes(&[9, 0, 1, 0], encode_segment(&segment)), WRITTEN.to_vec()].concat(),
+    );
+    seeds
+}
+
+/// What happens to others' logs.
+fn of_others() -> Vec<Vec<u8>> {
+    vec![
         // Somebody's entries come, in two pieces, the second one again, and behind them an old piece.
         [admitted(0, 1), heard(1, 0, 0, 6), heard(1, 0, 6, 6), heard(1, 0, 6, 6), heard(1, 0, 2, 3)].concat(),
         // Entries with a hole, what would fill it is asked for, and comes.
@@ -53,6 +78,12 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             vec![18, 0, 13],
         ]
         .concat(),
+    ]
+}
+
+/// What happens to its own log, and around it.
+fn of_its_own() -> Vec<Vec<u8>> {
+    vec![
         // Our own key, elsewhere: another process, and entries that this one never wrote.
         [
             admitted(0, 1),
@@ -101,27 +132,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             vec![17, 0, 0, 1, 17, 1, 1, 2, 17, 2, 17, 3, 22, 255, 127, 1, 1, 22, 0, 128, 1, 14, 15, 0, 1],
         ]
         .concat(),
-    ];
-    for frame in control_frames() {
-        seeds.push([admitted(1, 1), with_bytes(&[4, 0, 1], encode_control(&frame)), vec![1, 1]].concat());
-    }
-    for frame in balance_frames() {
-        seeds.push(
-            [
-                admitted(0, 1),
-                heard(1, 0, 0, 6),
-                WRITTEN.to_vec(),
-                with_bytes(&[5, 0, 1], encode_balance(&frame)),
-                vec![1, 14],
-            ]
-            .concat(),
-        );
-    }
-    let segment = CAST.person(3).segment(0, 0, 4).unwrap();
-    seeds.push(
-        [admitted(0, 1), with_bytes(&[9, 0, 1, 0], encode_segment(&segment)), WRITTEN.to_vec()].concat(),
-    );
-    seeds
+    ]
 }
 
 /// A node run in that manner that has written its first entry, and a peer that dialled it, on its first link.

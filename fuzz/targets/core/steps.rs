@@ -99,7 +99,7 @@ fn introduce(node: &mut Node, bytes: &mut Bytes<'_>) {
     let (who, exporter) = (node.links[&link].node, node.links[&link].exporter);
     let Some(number) = (0..PEOPLE).find(|number| CAST.person(*number).id() == who) else { return };
     let mut setup = CAST.setup(number, OPEN);
-    let (changes, is_dialler) = (bytes.u8(), bytes.u8().is_multiple_of(2));
+    let (changes, is_dialler) = (bytes.u8(), bytes.one_in(2));
     if changes & 1 != 0 {
         setup.instance = Instance(bytes.number());
     }
@@ -143,7 +143,7 @@ fn change_rules(setup: &mut Setup, bytes: &mut Bytes<'_>) {
 /// A control frame that was sent as those bytes; what somebody here could have signed, it did.
 fn control(node: &mut Node, bytes: &mut Bytes<'_>) {
     let Some(link) = link(node, bytes) else { return };
-    let is_signed = !bytes.u8().is_multiple_of(4);
+    let is_signed = !bytes.one_in(4);
     let Ok(mut frame) = decode_control(bytes.some()) else { return };
     if is_signed {
         let (who, exporter) = (node.links[&link].node, node.links[&link].exporter);
@@ -193,7 +193,7 @@ fn sign(frame: &mut ControlFrame, from: NodeId, exporter: &[u8; 32]) {
 /// A balance-sync frame that was sent as those bytes, with heads that their authors signed.
 fn balance(node: &mut Node, bytes: &mut Bytes<'_>) {
     let Some(link) = admitted(node, bytes) else { return };
-    let is_signed = !bytes.u8().is_multiple_of(4);
+    let is_signed = !bytes.one_in(4);
     let Ok(mut frame) = decode_balance(bytes.some()) else { return };
     if let BalanceFrame::Heads(reports) = &mut frame
         && is_signed
@@ -262,14 +262,14 @@ fn known_segment(node: &mut Node, bytes: &mut Bytes<'_>) {
     let (who, history, how) = (CAST.person(bytes.u8()), bytes.u8(), bytes.u8());
     let (first, count) = (bytes.below(ENTRIES), 1 + bytes.below(ENTRIES));
     let Some(segment) = who.segment(history, first, count) else { return };
-    let segment = if how.is_multiple_of(4) { segment.bare() } else { segment };
+    let segment = if how % 4 == 0 { segment.bare() } else { segment };
     node.hear(link, segment);
 }
 
 /// A segment that was sent as those bytes, chained and signed by its author where that is somebody here.
 fn any_segment(node: &mut Node, bytes: &mut Bytes<'_>) {
     let Some(link) = admitted(node, bytes) else { return };
-    let (chained, history) = (!bytes.u8().is_multiple_of(4), bytes.u8());
+    let (chained, history) = (!bytes.one_in(4), bytes.u8());
     let Ok(segment) = decode_segment(bytes.some(), &CAST.federation()) else { return };
     let segment = if chained { resigned(&segment, history).unwrap_or(segment) } else { segment };
     node.hear(link, segment);
@@ -375,7 +375,7 @@ fn hint(node: &mut Node, bytes: &mut Bytes<'_>) {
 }
 
 fn submit(node: &mut Node, bytes: &mut Bytes<'_>) {
-    let (key, dry) = (bytes.u8(), bytes.u8().is_multiple_of(4));
+    let (key, dry) = (bytes.u8(), bytes.one_in(4));
     let content = match bytes.u8() {
         0 => String::from_utf8_lossy(bytes.some()).into_owned(),
         number => thought(usize::from(number), "this node"),
