@@ -19,7 +19,6 @@ const OPEN: Manner = Manner { closed: false, pinned: false, crowded: false };
 const WRITTEN: [u8; 4] = [11; 4];
 
 /// Each begins with how the node is run.
-#[expect(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = [of_others(), of_its_own()].concat();
     for frame in control_frames() {
