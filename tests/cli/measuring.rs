@@ -72,7 +72,7 @@ fn a_ping_goes_on_until_it_is_interrupted_and_then_sums_up() {
     for _ in 0..3 {
         said.read_line(&mut line).unwrap();
     }
-    interrupt(ping.id());
+    signal(ping.id(), "INT");
     let mut rest = String::new();
     said.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("--- thor ---") && rest.contains("0.0 % lost"), "{line}{rest}");
@@ -159,7 +159,8 @@ fn a_measurement_is_the_only_one_and_ends_with_whoever_asked_for_it() {
     }
     let busy = short();
     assert_fails(&busy, 1, &["measuring already"]);
-    interrupt(first.id());
+    // Not INT: whoever runs tests in the background has them ignore it, and with them what they start.
+    signal(first.id(), "TERM");
     first.wait().unwrap();
     let gone = Instant::now();
     while code(&short()) != 0 {
@@ -225,7 +226,7 @@ fn what_can_not_be_measured_is_refused_with_its_bounds() {
     assert_fails(&unwritable, 1, &["can't write the page"]);
 }
 
-fn interrupt(process: u32) {
-    let sent = Command::new("kill").args(["-s", "INT", &process.to_string()]).status().unwrap();
+fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap();
     assert!(sent.success());
 }
