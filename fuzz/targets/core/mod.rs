@@ -9,10 +9,9 @@ mod node;
 mod seeds;
 mod steps;
 
-pub(crate) use self::seeds::seeds;
-
 use cogmesh::protocol::recovery::Doubt;
 
+pub(crate) use self::seeds::seeds;
 use self::{
     cast::{CAST, Manner},
     node::Node,
