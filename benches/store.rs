@@ -15,6 +15,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -300,7 +301,7 @@ impl Author {
         let signed =
             || Head::sign(&self.identity, &self.federation, self.book.seq(), self.book.hash).signature;
         self.book.signature = (self.number > 0).then(signed);
-        Record::Entries { author: self.id, entries, book: Box::new(self.book.clone()) }
+        Record::Entries { author: self.id, entries, book: Arc::new(self.book.clone()) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was missed: a store full of others' logs, written through the library as a node that had heard them would have.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use cogmesh::{
     ledger::{
@@ -165,7 +165,7 @@ impl Author {
     fn record(&mut self, entries: Vec<Judged>) -> Record {
         let head = Head::sign(&self.identity, &self.federation, self.book.seq(), self.book.hash);
         self.book.signature = Some(head.signature);
-        Record::Entries { author: self.id, entries, book: Box::new(self.book.clone()) }
+        Record::Entries { author: self.id, entries, book: Arc::new(self.book.clone()) }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     },
     log::{Body, Header, NodeId, SessionName, Thought, books::StoredEntry},
     node::Handle,
-    protocol::view::View,
+    protocol::view::Known,
     store::{Rates, SearchWords, Store, StoreError, THOUGHTS_MAX, ThoughtQuery, ThoughtRow},
 };
 
@@ -59,29 +59,29 @@ pub struct Explained {
 /// # Errors
 /// Where nobody or more than one is meant by the author, the session can't be one, or the store can't be read.
 pub async fn thoughts(handle: &Handle, wanted: Wanted) -> Result<Vec<json::Thought>, Fault> {
-    let view = handle.view().await?;
-    let query = query(&view, wanted)?;
+    let known = handle.known().await?;
+    let query = query(&known, wanted)?;
     let rows = read(handle, move |store| store.thoughts(&query)).await?;
-    Ok(rows.into_iter().map(|row| thought(&view, row)).collect())
+    Ok(rows.into_iter().map(|row| thought(&known, row)).collect())
 }
 
-fn query(view: &View, wanted: Wanted) -> Result<ThoughtQuery, Fault> {
+fn query(known: &Known, wanted: Wanted) -> Result<ThoughtQuery, Fault> {
     let limit = wanted.limit.unwrap_or_else(|| ThoughtQuery::default().limit);
     if limit == 0 || limit > THOUGHTS_MAX {
         return Err(Fault::bad_request("bad_limit", format!("a limit is 1 to {THOUGHTS_MAX}, not {limit}")));
     }
     let session = wanted.session.as_deref().map(SessionName::new).transpose();
     let session = session.map_err(|fault| Fault::bad_request("bad_session", fault.to_string()))?;
-    let author = wanted.author.map(|meant| views::find_author(view, &meant)).transpose()?;
+    let author = wanted.author.map(|meant| views::find_author(known, &meant)).transpose()?;
     let search = wanted.search.as_deref().map(str::parse::<SearchWords>).transpose();
     let search = search.map_err(|fault| Fault::bad_request("bad_search", fault.to_string()))?;
     Ok(ThoughtQuery { session, author, since: wanted.since.map(Millis), search, limit })
 }
 
-fn thought(view: &View, row: ThoughtRow) -> json::Thought {
+fn thought(known: &Known, row: ThoughtRow) -> json::Thought {
     json::Thought {
         author: row.author.to_text(),
-        name: name_of(view, row.author),
+        name: name_of(known, row.author),
         seq: row.seq.0,
         time_ms: row.time.0,
         session: row.session.to_string(),
@@ -95,8 +95,8 @@ fn thought(view: &View, row: ThoughtRow) -> json::Thought {
     }
 }
 
-fn name_of(view: &View, author: NodeId) -> String {
-    view.authors.get(&author).map_or_else(|| author.short(), |author| author.name.clone())
+fn name_of(known: &Known, author: NodeId) -> String {
+    known.authors.get(&author).map_or_else(|| author.short(), |author| author.name.clone())
 }
 
 /// Every session of the corpus, by name.
@@ -121,12 +121,12 @@ pub async fn all_sessions(handle: &Handle) -> Result<Vec<json::Session>, Fault> 
 /// # Errors
 /// Where the store can't be read.
 pub async fn federation_economics(handle: &Handle) -> Result<json::Economics, Fault> {
-    let view = handle.view().await?;
+    let known = handle.known().await?;
     let uptime_ms = u64::try_from(handle.uptime().as_millis()).unwrap_or(u64::MAX);
     let span_ms = uptime_ms.clamp(RATES_MS_MIN, RATES_MS_MAX);
     let since = Millis(views::now().0.saturating_sub(span_ms));
     let Rates { rewards, penalties } = read(handle, move |store| store.rates(since)).await?;
-    let balances: Vec<MicroAtp> = view.authors.values().map(|author| author.book.account.balance).collect();
+    let balances: Vec<MicroAtp> = known.authors.values().map(|author| author.book.account.balance).collect();
     let numbers = economics(&balances);
     Ok(json::Economics {
         total_uatp: numbers.total.0,
@@ -135,7 +135,7 @@ pub async fn federation_economics(handle: &Handle) -> Result<json::Economics, Fa
         max_uatp: numbers.max.0,
         gini_ppm: numbers.gini.0,
         nodes: balances.len(),
-        balances: views::balances(&view),
+        balances: views::balances(&known),
         rewards_per_min_ppm: per_minute_ppm(rewards, span_ms),
         penalties_per_min_ppm: per_minute_ppm(penalties, span_ms),
     })
@@ -146,12 +146,12 @@ pub async fn federation_economics(handle: &Handle) -> Result<json::Economics, Fa
 /// # Errors
 /// Where there is no such author or entry, the entry is no thought, or the store can't be read.
 pub async fn explain(handle: &Handle, wanted: Explained) -> Result<json::Explanation, Fault> {
-    let view = handle.view().await?;
+    let known = handle.known().await?;
     let author = match wanted.author {
-        Some(meant) => views::find_author(&view, &meant)?,
+        Some(meant) => views::find_author(&known, &meant)?,
         None => handle.about().id,
     };
-    let last = view.authors.get(&author).map_or(Seq::GENESIS, |known| known.book.seq());
+    let last = known.authors.get(&author).map_or(Seq::GENESIS, |known| known.book.seq());
     let seq = wanted.seq.map_or(last, Seq);
     if seq > last {
         let message = format!("the log ends at entry {last}; there is no entry {seq}");
@@ -165,7 +165,7 @@ pub async fn explain(handle: &Handle, wanted: Explained) -> Result<json::Explana
         return Err(Fault::bad_request("not_a_thought", message));
     }
     let policy = handle.about().policy.clone();
-    let name = name_of(&view, author);
+    let name = name_of(&known, author);
     let refolded = read(handle, move |store| refold(store, &policy, author, seq)).await?;
     let case = refolded.ok_or_else(|| Fault::internal("the stored log is damaged before that entry"))?;
     Ok(explanation(name, author, seq, case))

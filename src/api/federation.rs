@@ -105,7 +105,7 @@ pub(super) async fn members(handle: &Handle) -> Result<json::Members, Fault> {
         certificate_expires_ms: Some(handle.certificate_expires_ms()),
         state: MEMBER.to_owned(),
     }];
-    for author in views::authors(handle, &view) {
+    for author in views::authors(handle, &view.known) {
         if author.id != own.id.to_text() {
             members.push(json::Member {
                 id: Some(author.id),

@@ -62,8 +62,8 @@ async fn peers(State(handle): State<Handle>) -> Reply<json::Peers> {
 }
 
 async fn authors(State(handle): State<Handle>) -> Reply<json::Authors> {
-    let view = handle.view().await?;
-    Ok(Json(json::Authors { authors: views::authors(&handle, &view) }))
+    let known = handle.known().await?;
+    Ok(Json(json::Authors { authors: views::authors(&handle, &known) }))
 }
 
 async fn sessions(State(handle): State<Handle>) -> Reply<json::Sessions> {

@@ -131,8 +131,8 @@ fn reason(policy: &Policy, recorded: &Recorded) -> String {
 
 /// Nothing happened, so the account is told as it is.
 async fn inadmissible(handle: &Handle, why: Inadmissible) -> Result<json::Submitted, Fault> {
-    let view = handle.view().await?;
-    let account = view.authors.get(&handle.about().id).map(|own| own.book.account.clone());
+    let known = handle.known().await?;
+    let account = known.authors.get(&handle.about().id).map(|own| own.book.account.clone());
     let (seq, balance, trust) = account.map_or((0, 0, 0), |own| (own.seq.0, own.balance.0, own.trust.0));
     Ok(json::Submitted {
         verdict: "inadmissible".to_owned(),

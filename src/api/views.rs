@@ -15,7 +15,7 @@ use crate::{
     node::{Approved, Handle, NodeGone},
     protocol::{
         input::{Answer, Source},
-        view::{AuthorView, InStep, PeerState, PeerView, Unlinked, VerifiedPeer, View},
+        view::{AuthorView, InStep, Known, PeerState, PeerView, Unlinked, VerifiedPeer, View},
     },
 };
 
@@ -38,7 +38,7 @@ pub async fn status(handle: &Handle) -> Result<json::Status, NodeGone> {
         own_log: own_log(&view),
         corpus: corpus(handle, &view),
         peers: peers(handle, &view),
-        authors: authors(handle, &view),
+        authors: authors(handle, &view.known),
         counters: counters(handle, &view),
         alerts: alerts(handle),
     })
@@ -69,7 +69,7 @@ pub async fn is_ready(handle: &Handle) -> Result<Readiness, NodeGone> {
     if let Some(why) = view.own_log.why() {
         return Ok(Readiness::NotWriting { state: view.own_log.name(), why: why.to_owned() });
     }
-    let has_begun = view.authors.contains_key(&handle.about().id) && !handle.listen().is_empty();
+    let has_begun = view.known.authors.contains_key(&handle.about().id) && !handle.listen().is_empty();
     Ok(if has_begun { Readiness::Ready } else { Readiness::Starting })
 }
 
@@ -184,10 +184,10 @@ fn step(step: &InStep) -> json::Step {
 
 /// Every author, in the order of their ids; then convicted ones of whose log nothing is left.
 #[must_use]
-pub fn authors(handle: &Handle, view: &View) -> Vec<json::Author> {
+pub fn authors(handle: &Handle, known: &Known) -> Vec<json::Author> {
     let (policy, now) = (&handle.about().policy, now());
-    let known = view.authors.iter().map(|(id, author)| self::author(policy, now, *id, author));
-    known.chain(view.erased.iter().map(|(id, fault)| erased(*id, *fault))).collect()
+    let authors = known.authors.iter().map(|(id, author)| self::author(policy, now, *id, author));
+    authors.chain(known.erased.iter().map(|(id, fault)| erased(*id, *fault))).collect()
 }
 
 fn author(policy: &Policy, now: Millis, id: NodeId, author: &AuthorView) -> json::Author {
@@ -250,8 +250,8 @@ fn fault(fault: AuthorFault) -> json::AuthorFault {
 /// # Errors
 /// Where nobody is meant by that name, or more than one, or the node stops meanwhile.
 pub async fn clear(handle: &Handle, request: &json::Clear) -> Result<json::Cleared, Fault> {
-    let view = handle.view().await?;
-    let author = find_author(&view, &request.author)?;
+    let known = handle.known().await?;
+    let author = find_author(&known, &request.author)?;
     let was_convicted = handle.clear(author).await? == Answer::Cleared(true);
     Ok(json::Cleared { id: author.to_text(), was_convicted })
 }
@@ -282,13 +282,13 @@ pub fn alerts(handle: &Handle) -> Vec<json::Alert> {
 }
 
 /// What each author has.
-pub(super) fn balances(view: &View) -> Vec<json::Balance> {
+pub(super) fn balances(known: &Known) -> Vec<json::Balance> {
     let balance = |(id, author): (&NodeId, &AuthorView)| json::Balance {
         id: id.to_text(),
         name: author.name.clone(),
         balance_uatp: author.book.account.balance.0,
     };
-    view.authors.iter().map(balance).collect()
+    known.authors.iter().map(balance).collect()
 }
 
 /// Lets a node be linked that waits for it, or that is named by its whole id.
@@ -332,9 +332,9 @@ fn find_pending(view: &View, meant: &str) -> Result<NodeId, Fault> {
 ///
 /// # Errors
 /// Where nobody is meant by it, or more than one.
-pub fn find_author(view: &View, meant: &str) -> Result<NodeId, Fault> {
+pub fn find_author(known: &Known, meant: &str) -> Result<NodeId, Fault> {
     if let Ok(id) = meant.parse::<NodeId>() {
-        return match view.authors.contains_key(&id) || view.erased.contains_key(&id) {
+        return match known.authors.contains_key(&id) || known.erased.contains_key(&id) {
             true => Ok(id),
             false => Err(unknown_author(meant)),
         };
@@ -344,9 +344,9 @@ pub fn find_author(view: &View, meant: &str) -> Result<NodeId, Fault> {
         let long_enough = meant.len() >= ID_PREFIX_CHARS_MIN;
         (long_enough && id.to_text().starts_with(meant)).then_some(*id)
     };
-    let mut found: Vec<NodeId> = view.authors.iter().filter_map(named).collect();
+    let mut found: Vec<NodeId> = known.authors.iter().filter_map(named).collect();
     if found.is_empty() {
-        found = view.authors.keys().chain(view.erased.keys()).filter_map(prefixed).collect();
+        found = known.authors.keys().chain(known.erased.keys()).filter_map(prefixed).collect();
     }
     match found.as_slice() {
         [] => Err(unknown_author(meant)),

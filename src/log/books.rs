@@ -1,7 +1,7 @@
 //! Books: what a node remembers of every author, and the records by which they change.
 //! The store keeps them; after a restart they are all that a node knows.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 
@@ -163,7 +163,7 @@ pub enum Record {
         /// At least one, in the order of their seqs.
         entries: Vec<Judged>,
         /// After the last of them. Its `signature` covers the last of them, and is stored beside that entry.
-        book: Box<AuthorBook>,
+        book: Arc<AuthorBook>,
     },
     /// A submission with a key was recorded.
     Submission {

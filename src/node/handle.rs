@@ -37,7 +37,7 @@ use crate::{
     protocol::{
         event::Event,
         input::{Answer, LinkId, Submission},
-        view::View,
+        view::{Known, View},
     },
     store::Store,
 };
@@ -100,6 +100,8 @@ pub(super) struct Shared {
 /// What the handle asks of the loop.
 #[derive(Debug)]
 pub(super) enum Wish {
+    /// Who are its authors?
+    Known(oneshot::Sender<Known>),
     /// Publish a thought.
     Submit(Submission, oneshot::Sender<Answer>),
     /// What would it get?
@@ -227,6 +229,17 @@ impl Handle {
     /// Nothing is lost.
     pub async fn view(&self) -> Result<View, NodeGone> {
         self.ask(Wish::View).await
+    }
+
+    /// A snapshot of the authors alone, which does not take longer the more peers there are.
+    ///
+    /// # Errors
+    /// Where the node stops meanwhile.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn known(&self) -> Result<Known, NodeGone> {
+        self.ask(Wish::Known).await
     }
 
     /// How many connections are open: one for each verified peer, and for a moment those that are being admitted.

@@ -268,6 +268,9 @@ impl Loop {
                 // Who asked may have gone away meanwhile.
                 let _gone = answer.send(self.federation.view(self.clock.now()));
             }
+            Wish::Known(answer) => {
+                let _gone = answer.send(self.federation.known());
+            }
             Wish::Submit(submission, answer) => {
                 let ticket = turn.ticket(answer);
                 self.turn(turn, Input::Submit { ticket, submission });

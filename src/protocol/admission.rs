@@ -105,10 +105,11 @@ pub fn admit(
                     entry.own = author == own;
                 }
             }
-            let mut records = vec![Record::Entries { author, entries: judged, book: Box::new(book.clone()) }];
+            let book = Arc::new(book);
+            let mut records = vec![Record::Entries { author, entries: judged, book: Arc::clone(&book) }];
             records.extend(cover.map(|cover| Record::Cover { author, cover: Box::new(cover) }));
             let name = book.name.clone();
-            if authors.put(author, Arc::new(book)) == NameIs::Taken {
+            if authors.put(author, book) == NameIs::Taken {
                 events.push(Event::NameTaken { id: author, name });
             }
             Admission::Admitted { records, events }

@@ -78,7 +78,7 @@ use self::{
     relay::Relay,
     step::Steps,
     sync::{Finding, Sync, Told},
-    view::{AuthorView, PeerView, View},
+    view::{AuthorView, Known, PeerView, View},
 };
 use crate::{
     ledger::types::{Millis, Seq},
@@ -189,7 +189,7 @@ impl Federation {
             }
             Input::Balance { link, frame } => self.balance(now, link, frame, out),
             Input::Heard { link, segment } => self.heard(now, link, segment, out),
-            Input::Known { link, author, last } => self.known(now, link, author, last, out),
+            Input::Known { link, author, last } => self.heard_again(now, link, author, last, out),
             Input::HeardWrong { link, fault } => self.wrong(now, link, SegmentRefusal::Wrong(fault), out),
             Input::CaughtUp { link, author } => {
                 self.sync.caught_up(Told { mono: now.mono, link }, author, &self.authors, out);
@@ -272,7 +272,20 @@ impl Federation {
             let known = self.authors.get(id).map(|author| self.authors.shown_name(id, &author.book.name));
             PeerView { name: known.unwrap_or(peer.name), step: self.steps.view(link, &self.authors), ..peer }
         };
-        let peers = self.neighbours.view((&self.setup, now), complete);
+        View {
+            peers: self.neighbours.view((&self.setup, now), complete),
+            known: self.known(),
+            revoked: self.neighbours.revocations().all().map(|revocation| revocation.node).collect(),
+            lost_thoughts: self.own.lost(),
+            waiting: self.waiting(),
+            own_log: self.own.view(),
+            missing: self.mending.count(),
+        }
+    }
+
+    /// A snapshot of the authors alone.
+    #[must_use]
+    pub fn known(&self) -> Known {
         let authors = self.authors.iter().map(|(id, author)| {
             let view = AuthorView {
                 name: self.authors.shown_name(id, &author.book.name),
@@ -282,16 +295,8 @@ impl Federation {
             };
             (id, view)
         });
-        View {
-            peers,
-            authors: authors.collect(),
-            erased: self.faults.iter().filter(|(id, _)| self.authors.get(*id).is_none()).collect(),
-            revoked: self.neighbours.revocations().all().map(|revocation| revocation.node).collect(),
-            lost_thoughts: self.own.lost(),
-            waiting: self.waiting(),
-            own_log: self.own.view(),
-            missing: self.mending.count(),
-        }
+        let erased = self.faults.iter().filter(|(id, _)| self.authors.get(*id).is_none());
+        Known { authors: authors.collect(), erased: erased.collect() }
     }
 
     fn stored(&mut self, now: Now, through: Seq, out: &mut Vec<Effect>) {
@@ -310,6 +315,7 @@ impl Federation {
             self.grew(now, self.setup.id());
         }
         out.extend(published.events.into_iter().map(|event| Effect::Event(Event::Entry(event))));
+        self.own.store(out);
     }
 
     /// This node is found elsewhere from now on: its peers are told at once.
@@ -543,7 +549,7 @@ impl Federation {
     }
 
     /// What a peer says it holds is believed no further than we hold it ourselves.
-    fn known(&mut self, now: Now, link: LinkId, author: NodeId, last: Seq, out: &mut Vec<Effect>) {
+    fn heard_again(&mut self, now: Now, link: LinkId, author: NodeId, last: Seq, out: &mut Vec<Effect>) {
         if self.neighbours.peers().node_of(link).is_some() && self.authors.seq(author) >= Some(last) {
             self.sync.knew(Told { mono: now.mono, link }, author, last, &self.authors, out);
         }

@@ -40,14 +40,21 @@ pub const WAITING_MAX: usize = 1_024;
 /// Longest submission key, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 
+/// Batches that are with the store at a time: one that it commits, and one that it finds when it is done. What comes meanwhile is gathered
+/// into the next one, so that a burst costs a commit, an account and a signature a batch, and a lone thought waits for nothing.
+const BATCHES_MAX: usize = 2;
+
 /// Our own log.
 #[derive(Debug)]
 pub struct Own {
     id: NodeId,
     /// After the last entry that was folded, whether or not it is stored yet.
     book: Option<Arc<AuthorBook>>,
-    /// Folded and sent to the store, but not known to be stored.
+    /// Folded, but not known to be stored: what is with the store, then what is gathered.
     waiting: VecDeque<Waiting>,
+    /// What is with the store.
+    under_way: VecDeque<Batch>,
+    gathered: Gathered,
     /// Our last signed head. None while our log is in doubt: what the disk holds may not be what was signed.
     head: Option<Head>,
     writing: Writing,
@@ -60,11 +67,24 @@ pub struct Own {
     lost: u64,
 }
 
+/// Entries that the store was given together. The last of them has the seq of the book after them.
+#[derive(Debug)]
+struct Batch {
+    book: Arc<AuthorBook>,
+}
+
+/// What the store is given next.
+#[derive(Debug, Default)]
+struct Gathered {
+    entries: Vec<Judged>,
+    /// The keys of submissions among them. In the same commit: apart, a crash between them would record a repetition twice.
+    keys: Vec<Record>,
+}
+
 /// An entry that waits for the disk.
 #[derive(Debug)]
 struct Waiting {
     entry: Entry,
-    book: Arc<AuthorBook>,
     event: EntryEvent,
     /// For a thought: its answer, who waits for it, and the key that it came with.
     recorded: Option<Recorded>,
@@ -116,6 +136,8 @@ impl Own {
             id,
             book,
             waiting: VecDeque::new(),
+            under_way: VecDeque::new(),
+            gathered: Gathered::default(),
             head: None,
             writing,
             has_written: false,
@@ -171,8 +193,9 @@ impl Own {
             account: Account::open(&setup.policy, setup.claim.level, now.wall),
             known_since: now.wall,
         });
-        let record = self.keep(entry, book, None, now);
-        out.push(Effect::Store(vec![record]));
+        self.book = Some(book);
+        self.gather(entry, None, now);
+        self.store(out);
     }
 
     /// Folds a submission and sends it to the store; where the rules do not admit it, says so at once.
@@ -200,18 +223,22 @@ impl Own {
         if let Some(fault) = self.closed() {
             return out.push(Effect::Answer { ticket, answer: Answer::Refused(fault) });
         }
-        match self.judge(setup, now, &submission) {
+        match self.take(setup, now, &submission) {
             Err(why) => out.push(Effect::Answer { ticket, answer: Answer::Inadmissible(why) }),
-            Ok(judged) => self.record(ticket, submission, judged, now, out),
+            Ok(decided) => {
+                self.record(ticket, submission, decided, now);
+                self.store(out);
+            }
         }
     }
 
     /// What a submission would get now.
     #[must_use]
     pub fn dry_run(&self, setup: &Setup, now: Now, submission: &Submission) -> Answer {
-        match self.judge(setup, now, submission) {
+        let Some(book) = &self.book else { return Answer::Inadmissible(unopened(now)) };
+        match decide(setup, &mut (**book).clone(), now, submission) {
             Err(why) => Answer::Inadmissible(why),
-            Ok(judged) => Answer::Would(judged.recorded),
+            Ok(decided) => Answer::Would(decided.recorded),
         }
     }
 
@@ -219,7 +246,12 @@ impl Own {
     /// Where nothing may be signed any more, their submitters are told so: what is stored of them never leaves.
     pub fn stored(&mut self, setup: &Setup, through: Seq, authors: &mut Authors) -> Published {
         let mut published = Published { segments: vec![], answers: vec![], refused: vec![], events: vec![] };
+        let mut through_batch = None;
+        while let Some(batch) = self.under_way.pop_front_if(|batch| batch.book.seq() <= through) {
+            through_batch = Some(batch.book);
+        }
         if let Some(fault) = self.forbidden() {
+            self.gathered = Gathered::default();
             for waiting in self.waiting.drain(..) {
                 let refused = waiting.tickets.iter().map(|ticket| (*ticket, fault.clone()));
                 published.refused.extend(refused);
@@ -251,11 +283,27 @@ impl Own {
                 }
                 published.answers.extend(waiting.tickets.iter().map(|ticket| (*ticket, recorded.clone())));
             }
+        }
+        if let Some(book) = through_batch {
             // Only what is durable stands in the books that others are told of.
-            let _: NameIs = authors.put(self.id, waiting.book);
+            let _: NameIs = authors.put(self.id, book);
         }
         self.sign(setup, batch, &mut published.segments);
         published
+    }
+
+    /// Gives the store what is gathered, where it has not enough to do already. Called when something was gathered, and when the store has
+    /// finished something.
+    pub fn store(&mut self, out: &mut Vec<Effect>) {
+        let Some(book) = &self.book else { return };
+        if self.gathered.entries.is_empty() || self.under_way.len() >= BATCHES_MAX {
+            return;
+        }
+        let Gathered { entries, keys } = std::mem::take(&mut self.gathered);
+        let mut records = vec![Record::Entries { author: self.id, entries, book: Arc::clone(book) }];
+        records.extend(keys);
+        self.under_way.push_back(Batch { book: Arc::clone(book) });
+        out.push(Effect::Store(records));
     }
 
     fn sign(&mut self, setup: &Setup, batch: Vec<Entry>, segments: &mut Vec<Arc<Verified<Segment>>>) {
@@ -276,43 +324,16 @@ impl Own {
         }
     }
 
-    fn judge(&self, setup: &Setup, now: Now, submission: &Submission) -> Result<Decided, Inadmissible> {
-        let Some(book) = &self.book else {
-            // `open` runs before any submission can come in; without an account nothing is admissible.
-            return Err(Inadmissible::TimeWentBack { at: Millis::ZERO, last: now.wall });
-        };
-        // A clock that was set back must not silence the node: its entries then carry its last one's time.
-        let time = now.wall.max(book.account.time);
-        let content_bytes = u32::try_from(submission.content.len()).unwrap_or(u32::MAX);
-        admissible(&setup.policy, &book.account, time, content_bytes)?;
-        let thought = Thought::new(submission.session.clone(), submission.mode, &submission.content);
-        let facts = Facts { time, content_bytes, features: thought.features };
-        let mut after = (**book).clone();
-        let outcome = fold(&setup.policy, &mut after.account, &facts)?;
-        let header =
-            Header { author: self.id, seq: after.seq(), prev: book.hash, time, body: Body::Thought(thought) };
-        let entry = Entry::new(&setup.federation, header, Some(&submission.content));
-        after.hash = entry.hash();
-        let recorded = Recorded {
-            seq: after.seq(),
-            verdict: outcome.verdict,
-            coherence: outcome.coherence,
-            delta: outcome.delta,
-            balance: after.account.balance,
-            trust: after.account.trust,
-        };
-        Ok(Decided { entry, book: Arc::new(after), outcome, recorded })
+    /// Folds a submission into our book. Where it is not admitted, nothing is changed.
+    fn take(&mut self, setup: &Setup, now: Now, submission: &Submission) -> Result<Decided, Inadmissible> {
+        // `open` runs before any submission can come in.
+        let book = self.book.as_mut().ok_or_else(|| unopened(now))?;
+        // Copied once a batch: what the store was given stays as it is.
+        decide(setup, Arc::make_mut(book), now, submission)
     }
 
-    fn record(
-        &mut self,
-        ticket: Ticket,
-        submission: Submission,
-        decided: Decided,
-        now: Now,
-        out: &mut Vec<Effect>,
-    ) {
-        let Decided { entry, book, outcome, recorded } = decided;
+    fn record(&mut self, ticket: Ticket, submission: Submission, decided: Decided, now: Now) {
+        let Decided { entry, outcome, recorded } = decided;
         self.has_written = true;
         let thought = JudgedThought {
             session: submission.session,
@@ -322,28 +343,21 @@ impl Own {
             delta: outcome.delta,
             weight: outcome.weight,
         };
-        // The entry and its key in one commit: apart, a crash between them would record a repetition twice.
-        let mut records = vec![self.keep(entry, book, Some(thought), now)];
+        self.gather(entry, Some(thought), now);
         if let Some(key) = &submission.key {
             self.keys.insert(key.clone(), Known::Waiting(recorded.seq));
-            records.push(Record::Submission { key: key.clone(), recorded: recorded.clone() });
+            self.gathered.keys.push(Record::Submission { key: key.clone(), recorded: recorded.clone() });
         }
         if let Some(waiting) = self.waiting.back_mut() {
             waiting.tickets.push(ticket);
             waiting.recorded = Some(recorded);
             waiting.key = submission.key;
         }
-        out.push(Effect::Store(records));
     }
 
-    /// Takes an entry into memory as waiting, and gives back what the store must keep of it.
-    fn keep(
-        &mut self,
-        entry: Entry,
-        book: Arc<AuthorBook>,
-        thought: Option<JudgedThought>,
-        now: Now,
-    ) -> Record {
+    /// Takes an entry, the last of our book, into memory as waiting, and into what the store is given next.
+    fn gather(&mut self, entry: Entry, thought: Option<JudgedThought>, now: Now) {
+        let Some(book) = &self.book else { return };
         let event = EntryEvent {
             author: self.id,
             name: book.name.clone(),
@@ -354,21 +368,49 @@ impl Own {
             delta: thought.as_ref().map_or(MicroAtp::ZERO, |thought| thought.delta),
             balance: book.account.balance,
         };
-        let record = Record::Entries {
-            author: self.id,
-            entries: vec![Judged { entry: entry.clone(), thought, received: now.wall }],
-            book: Box::new((*book).clone()),
-        };
-        self.book = Some(book.clone());
-        self.waiting.push_back(Waiting { entry, book, event, recorded: None, tickets: vec![], key: None });
-        record
+        self.gathered.entries.push(Judged { entry: entry.clone(), thought, received: now.wall });
+        self.waiting.push_back(Waiting { entry, event, recorded: None, tickets: vec![], key: None });
     }
+}
+
+/// Without an account nothing is admissible.
+const fn unopened(now: Now) -> Inadmissible {
+    Inadmissible::TimeWentBack { at: Millis::ZERO, last: now.wall }
+}
+
+/// Folds a submission into a book and makes its entry. Where it is not admitted, nothing is changed.
+fn decide(
+    setup: &Setup,
+    book: &mut AuthorBook,
+    now: Now,
+    submission: &Submission,
+) -> Result<Decided, Inadmissible> {
+    // A clock that was set back must not silence the node: its entries then carry its last one's time.
+    let time = now.wall.max(book.account.time);
+    let content_bytes = u32::try_from(submission.content.len()).unwrap_or(u32::MAX);
+    admissible(&setup.policy, &book.account, time, content_bytes)?;
+    let thought = Thought::new(submission.session.clone(), submission.mode, &submission.content);
+    let facts = Facts { time, content_bytes, features: thought.features };
+    let prev = book.hash;
+    let outcome = fold(&setup.policy, &mut book.account, &facts)?;
+    let seq = book.seq();
+    let header = Header { author: setup.id(), seq, prev, time, body: Body::Thought(thought) };
+    let entry = Entry::new(&setup.federation, header, Some(&submission.content));
+    book.hash = entry.hash();
+    let recorded = Recorded {
+        seq,
+        verdict: outcome.verdict,
+        coherence: outcome.coherence,
+        delta: outcome.delta,
+        balance: book.account.balance,
+        trust: book.account.trust,
+    };
+    Ok(Decided { entry, outcome, recorded })
 }
 
 /// A submission that the rules admit, folded.
 struct Decided {
     entry: Entry,
-    book: Arc<AuthorBook>,
     outcome: Outcome,
     recorded: Recorded,
 }

@@ -193,15 +193,22 @@ impl OwnLogView {
     }
 }
 
+/// Whose logs a node knows. A snapshot of that alone costs nothing for each peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Every author known.
+    pub authors: BTreeMap<NodeId, AuthorView>,
+    /// Convicted authors of whose log nothing is left.
+    pub erased: BTreeMap<NodeId, AuthorFault>,
+}
+
 /// An immutable snapshot of what the core knows.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     /// Linked peers, and those only heard of.
     pub peers: Vec<PeerView>,
-    /// Every author known.
-    pub authors: BTreeMap<NodeId, AuthorView>,
-    /// Convicted authors of whose log nothing is left.
-    pub erased: BTreeMap<NodeId, AuthorFault>,
+    /// Whose logs it knows.
+    pub known: Known,
     /// Who is a member of this closed federation no more.
     pub revoked: Vec<NodeId>,
     /// Own thoughts that were acknowledged and are in nobody's log any more, as far as this node knows. It must stay 0.

@@ -1,6 +1,6 @@
 //! A simulated disk, and the sign mark beside it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cogmesh::{
     ledger::{Policy, types::Millis},
@@ -61,7 +61,7 @@ impl Disk {
                     let signature = book.signature.filter(|_| index == last && author != own);
                     log.push((judged, signature));
                 }
-                self.books.authors.insert(author, *book);
+                self.books.authors.insert(author, Arc::unwrap_or_clone(book));
             }
             Record::Submission { key, recorded } => self.books.submissions.push((key, recorded)),
             Record::Peer { id, peer } => {

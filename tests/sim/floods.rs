@@ -22,7 +22,7 @@ fn a_flood_of_new_authors_is_slowed_down_and_counts_against_nobody() {
         world.send_live(0, 1, &author.segment(0));
     }
     world.run_for(1_000);
-    let held = world.view(1).authors.len();
+    let held = world.view(1).known.authors.len();
     assert!((1_000..=1_026).contains(&held), "{held}");
     let slowed =
         |event: &Event| matches!(event, Event::SegmentRefused { why: SegmentRefusal::TooManyNewAuthors, .. });
@@ -35,7 +35,7 @@ fn a_flood_of_new_authors_is_slowed_down_and_counts_against_nobody() {
         world.send_live(0, 1, &author.segment(0));
     }
     world.run_for(1_000);
-    let authors = world.view(1).authors;
+    let authors = world.view(1).known.authors;
     assert!(late.iter().all(|author| authors.contains_key(&author.id())));
 }
 
@@ -53,7 +53,7 @@ fn segments_of_authors_that_nobody_knows_are_remembered_up_to_a_bound() {
         world.send_live(0, 1, &author.segment(1));
     }
     world.run_for(20_000);
-    assert_eq!(world.view(1).authors.len(), 2);
+    assert_eq!(world.view(1).known.authors.len(), 2);
     assert!(world.is_meshed(&[0, 1]), "it is no reproach: the beginning may be on its way");
     world.submit(0, &thought(7), None);
     world.run_until(5_000, "what is real arrives all the same", |world| world.holds(1, 0, Seq(1)));

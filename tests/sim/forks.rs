@@ -35,12 +35,12 @@ fn give(world: &mut World, node: usize, forger: &Forger, from: usize) {
 /// The cut, what is left, the account's digest, and both hashes in whichever order.
 fn end_of(world: &World, node: usize, author: NodeId) -> Option<(Seq, Option<Seq>, Option<[u8; 32]>)> {
     let view = world.view(node);
-    match view.authors.get(&author) {
+    match view.known.authors.get(&author) {
         Some(known) => {
             let fault = known.fault.filter(|fault| !fault.cleared)?;
             Some((fault.cut, Some(known.book.seq()), Some(known.book.account.digest())))
         }
-        None => Some((view.erased.get(&author)?.cut, None, None)),
+        None => Some((view.known.erased.get(&author)?.cut, None, None)),
     }
 }
 
@@ -75,7 +75,7 @@ fn two_histories_that_were_given_to_two_nodes_end_at_the_same_entry_everywhere()
         world.hint(0, 1);
         world.run_until(3_000, "linked", |world| world.is_meshed(&[0, 1]));
         give(&mut world, 0, &one, 0);
-        world.run_until(3_000, "taken", |world| world.view(0).authors.contains_key(&one.id()));
+        world.run_until(3_000, "taken", |world| world.view(0).known.authors.contains_key(&one.id()));
         world.cut(0, 1);
         world.run_for(11_000);
         world.hint(2, 1);
@@ -124,7 +124,7 @@ fn a_deep_fork_is_found_by_halving_and_the_deepest_cut_counts() {
     deep.think((2_000..2_700).map(thought));
     give(&mut world, 1, &one, 0);
     world.run_until(5_000, "everywhere", |world| {
-        (0..3).all(|node| world.view(node).authors.contains_key(&one.id()))
+        (0..3).all(|node| world.view(node).known.authors.contains_key(&one.id()))
     });
     world.run_for(500);
     // A proof of the shallow fork comes first.
@@ -153,7 +153,7 @@ fn who_comes_later_gets_what_is_left_and_the_proof_from_whoever_has_them() {
         other.think((300..310).map(thought));
         give(&mut world, 1, &one, 0);
         world.run_until(5_000, "everywhere", |world| {
-            (0..3).all(|node| world.view(node).authors.contains_key(&one.id()))
+            (0..3).all(|node| world.view(node).known.authors.contains_key(&one.id()))
         });
         let rules = world.rules_of(0);
         let from = cut as usize;
@@ -196,7 +196,7 @@ fn a_fork_at_the_very_first_entry_leaves_nothing() {
     other.think([thought(2), thought(3)]);
     give(&mut world, 1, &one, 0);
     world.run_until(5_000, "everywhere", |world| {
-        (0..3).all(|node| world.view(node).authors.contains_key(&one.id()))
+        (0..3).all(|node| world.view(node).known.authors.contains_key(&one.id()))
     });
     let newcomer = world.add("newcomer");
     world.start(newcomer);
@@ -221,13 +221,15 @@ fn a_header_that_lies_about_its_content_ends_the_log_also_where_the_entry_came_b
     let bare = bare.into_inner().bare().verify(&world.rules_of(0)).unwrap();
     world.send_live(1, 0, &bare);
     world.run_until(3_000, "taken everywhere: without the content nobody can know", |world| {
-        (0..3).all(|node| world.view(node).authors.get(&forger.id()).is_some_and(|a| a.book.seq() == Seq(8)))
+        (0..3).all(|node| {
+            world.view(node).known.authors.get(&forger.id()).is_some_and(|a| a.book.seq() == Seq(8))
+        })
     });
     let unfit = forger.segment(0).into_inner().verify_or_convict(&world.rules_of(0)).unwrap_err();
     assert!(unfit.fault.is_proof_against_author());
     world.show(1, 2, &unfit.proof.unwrap());
     world.run_until(3_000, "cut before the lie", |world| all_cut(world, &[0, 1, 2], forger.id(), 6));
-    let kinds = world.view(0).authors[&forger.id()].fault.unwrap().kind;
+    let kinds = world.view(0).known.authors[&forger.id()].fault.unwrap().kind;
     assert_eq!(kinds, FaultKind::FalseHeader);
 }
 
@@ -264,7 +266,7 @@ fn what_an_operator_cleared_is_taken_again_and_a_proof_that_is_passed_on_changes
     other.think((50..53).map(thought));
     give(&mut world, 1, &one, 0);
     world.run_until(5_000, "everywhere", |world| {
-        (0..3).all(|node| world.view(node).authors.contains_key(&one.id()))
+        (0..3).all(|node| world.view(node).known.authors.contains_key(&one.id()))
     });
     let rules = world.rules_of(0);
     let proof = Proof::fork(one.segment(6).into_inner(), other.segment(6).into_inner()).unwrap();
@@ -279,11 +281,11 @@ fn what_an_operator_cleared_is_taken_again_and_a_proof_that_is_passed_on_changes
     }
     give(&mut world, 0, &one, 6);
     world.run_until(5_000, "taken again everywhere", |world| {
-        (0..3).all(|node| world.view(node).authors[&one.id()].book.seq() == Seq(10))
+        (0..3).all(|node| world.view(node).known.authors[&one.id()].book.seq() == Seq(10))
     });
     world.show(0, 1, &proof);
     world.run_for(2_000);
-    assert_eq!(world.view(1).authors[&one.id()].book.seq(), Seq(10), "that one was cleared");
+    assert_eq!(world.view(1).known.authors[&one.id()].book.seq(), Seq(10), "that one was cleared");
     // A peer that really has the other history is another matter.
     let newcomer = world.add("newcomer");
     world.start(newcomer);
@@ -305,7 +307,7 @@ fn an_author_that_is_cleared_before_its_log_is_cut_is_taken_again_behind_the_cut
     other.think((50..53).map(thought));
     give(&mut world, 1, &one, 0);
     world.run_until(5_000, "everywhere", |world| {
-        (0..3).all(|node| world.view(node).authors.contains_key(&one.id()))
+        (0..3).all(|node| world.view(node).known.authors.contains_key(&one.id()))
     });
     // Written everywhere, too.
     world.run_for(100);
@@ -318,7 +320,7 @@ fn an_author_that_is_cleared_before_its_log_is_cut_is_taken_again_behind_the_cut
     assert_eq!(on_disk(&world), Seq(10), "the store has not cut it yet");
     assert!(world.clear(0, one.id()));
     world.run_until(3_000, "cut", |world| on_disk(world) < Seq(10));
-    let known = |world: &World| world.view(0).authors[&one.id()].book.seq();
+    let known = |world: &World| world.view(0).known.authors[&one.id()].book.seq();
     assert_eq!((on_disk(&world), known(&world)), (Seq(5), Seq(5)));
     give(&mut world, 0, &one, 6);
     world.run_until(5_000, "taken again", |world| known(world) == Seq(10) && on_disk(world) == Seq(10));
@@ -334,7 +336,7 @@ fn heads_of_a_history_that_nobody_gives_out_convict_nobody() {
     other.think([thought(9)]);
     give(&mut world, 0, &one, 0);
     world.run_until(5_000, "everywhere", |world| {
-        (0..3).all(|node| world.view(node).authors.contains_key(&one.id()))
+        (0..3).all(|node| world.view(node).known.authors.contains_key(&one.id()))
     });
     world.forge(1, 0, &told(&other));
     world.run_for(12_000);
@@ -356,7 +358,9 @@ fn a_peer_that_tells_of_faults_and_never_shows_them_keeps_no_proof_of_others_awa
         forgers.push(forger);
     }
     world.run_until(5_000, "all known", |world| {
-        (0..3).all(|node| forgers.iter().all(|forger| world.view(node).authors.contains_key(&forger.id())))
+        (0..3).all(|node| {
+            forgers.iter().all(|forger| world.view(node).known.authors.contains_key(&forger.id()))
+        })
     });
     let reports: Vec<FaultReport> = forgers
         .iter()

@@ -33,7 +33,7 @@ fn proof(one: &Forger, other: &Forger, cut: usize) -> Proof {
 
 fn is_cut(world: &World, node: usize, author: &Forger) -> bool {
     let view = world.view(node);
-    view.authors.get(&author.id()).is_some_and(|known| known.fault.is_some())
+    view.known.authors.get(&author.id()).is_some_and(|known| known.fault.is_some())
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn nobody_asks_for_contents_that_were_cut_off() {
         let (one, other) = histories(&mut world, 5);
         world.send_live(0, 1, &one.segment(0));
         world.run_until(3_000, "everywhere", |world| {
-            ALL.iter().all(|node| world.view(*node).authors.contains_key(&one.id()))
+            ALL.iter().all(|node| world.view(*node).known.authors.contains_key(&one.id()))
         });
         let proof = proof(&one, &other, 6).verify(&world.rules_of(0)).unwrap();
         world.show(0, 1, &proof);
@@ -65,7 +65,7 @@ fn a_conviction_that_did_not_fit_a_queue_is_told_again() {
         let (one, other) = histories(&mut world, 5);
         world.send_live(0, 1, &one.segment(0));
         world.run_until(3_000, "everywhere", |world| {
-            ALL.iter().all(|node| world.view(*node).authors.contains_key(&one.id()))
+            ALL.iter().all(|node| world.view(*node).known.authors.contains_key(&one.id()))
         });
         world.run_for(500);
         let proof = proof(&one, &other, 6).verify(&world.rules_of(0)).unwrap();
@@ -129,7 +129,7 @@ fn who_is_convicted_is_not_dialled_again_and_again() {
         let proof = proof(&log, &other, 1).verify(&world.rules_of(0)).unwrap();
         world.show(2, 0, &proof);
         world.run_until(3_000, "both others know", |world| {
-            [0, 2].iter().all(|node| world.view(*node).authors[&log.id()].fault.is_some())
+            [0, 2].iter().all(|node| world.view(*node).known.authors[&log.id()].fault.is_some())
         });
         world.run_for(1_000);
         let before = world.connections_made();

@@ -23,7 +23,7 @@ fn have_thoughts(world: &World, who: &[usize], authors: &[usize]) -> bool {
     who.iter().all(|node| {
         let view = world.view(*node);
         authors.iter().all(|author| {
-            view.authors.get(&world.id(*author)).is_some_and(|known| known.book.seq() == Seq(1))
+            view.known.authors.get(&world.id(*author)).is_some_and(|known| known.book.seq() == Seq(1))
         })
     })
 }

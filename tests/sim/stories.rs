@@ -251,13 +251,13 @@ fn a_newcomer_gets_more_logs_than_it_may_ask_for_at_once() {
         world.start(node);
         world.hint(node, hub);
     }
-    world.run_until(30_000, "the hub has all logs", |world| world.view(hub).authors.len() == 91);
+    world.run_until(30_000, "the hub has all logs", |world| world.view(hub).known.authors.len() == 91);
     let newcomer = world.add("newcomer");
     world.start(newcomer);
     world.hint(newcomer, hub);
     // 64 wants at a time, of which the hub serves four at a time.
-    let taken =
-        world.run_until(30_000, "so has the newcomer", |world| world.view(newcomer).authors.len() == 92);
+    let taken = world
+        .run_until(30_000, "so has the newcomer", |world| world.view(newcomer).known.authors.len() == 92);
     assert!(taken < 5_000, "no want had to be repeated: {taken} ms");
 }
 

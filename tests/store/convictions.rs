@@ -26,7 +26,7 @@ fn log(author: &mut Author, entries: u32, each: u32, tag: u32) -> Vec<Record> {
             let book = author.book.as_mut().unwrap();
             book.signature = Some(Head::sign(&identity, &FEDERATION, book.seq(), book.hash).signature);
             let entries = std::mem::take(&mut batch);
-            records.push(Record::Entries { author: author.id, entries, book: Box::new(book.clone()) });
+            records.push(Record::Entries { author: author.id, entries, book: Arc::new(book.clone()) });
         }
     }
     records

@@ -28,7 +28,7 @@ fn store(dir: &Path) -> (SqliteStore, NodeId, Vec<Record>) {
 /// Our own entries have no signature of this made-up kind.
 fn unsigned(record: Record) -> Record {
     let Record::Entries { author, entries, mut book } = record else { unreachable!() };
-    book.signature = None;
+    Arc::make_mut(&mut book).signature = None;
     Record::Entries { author, entries, book }
 }
 
@@ -257,6 +257,7 @@ fn an_audit_is_clean_while_a_node_writes() {
 fn signed(record: Record) -> Record {
     let Record::Entries { author, entries, mut book } = record else { unreachable!() };
     let identity = Identity::from_seed(&[2; 32]).unwrap();
-    book.signature = Some(cogmesh::log::Head::sign(&identity, &FEDERATION, book.seq(), book.hash).signature);
+    let head = cogmesh::log::Head::sign(&identity, &FEDERATION, book.seq(), book.hash);
+    Arc::make_mut(&mut book).signature = Some(head.signature);
     Record::Entries { author, entries, book }
 }

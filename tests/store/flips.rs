@@ -1,7 +1,7 @@
 //! A disk that lies: single bits of a store's file flip, anywhere. Never is a wrong byte given out; what changed is found; and
 //! what the log or a peer can give back is there again afterwards.
 
-use std::{collections::BTreeSet, env, path::PathBuf, thread};
+use std::{collections::BTreeSet, env, path::PathBuf, sync::Arc, thread};
 
 use cogmesh::{
     log::Head,
@@ -80,7 +80,7 @@ fn batch(author: &mut Author, seed: u8, entries: u32) -> Record {
     let book = author.book.as_mut().unwrap();
     let signature = Head::sign(&identity, &FEDERATION, book.seq(), book.hash).signature;
     book.signature = (seed != 1).then_some(signature);
-    Record::Entries { author: author.id, entries: all, book: Box::new(book.clone()) }
+    Record::Entries { author: author.id, entries: all, book: Arc::new(book.clone()) }
 }
 
 fn records() -> Vec<Record> {

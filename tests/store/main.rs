@@ -96,7 +96,7 @@ impl Author {
         book.signature = Some(Signature([u8::try_from(seq.0 % 250).unwrap(); 64]));
         self.book = Some(book.clone());
         let judged = Judged { entry, thought, received: Millis(time.0 + 5) };
-        Record::Entries { author: self.id, entries: vec![judged], book: Box::new(book) }
+        Record::Entries { author: self.id, entries: vec![judged], book: Arc::new(book) }
     }
 
     /// Of its last entry.

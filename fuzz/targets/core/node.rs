@@ -225,7 +225,8 @@ impl Node {
         while self.written() {}
         let books = self.store.load().unwrap();
         let view = self.core.view(self.now());
-        let shown: BTreeMap<_, _> = view.authors.iter().map(|(id, author)| (*id, &*author.book)).collect();
+        let shown: BTreeMap<_, _> =
+            view.known.authors.iter().map(|(id, author)| (*id, &*author.book)).collect();
         let kept: BTreeMap<_, _> = books.authors.iter().map(|(id, book)| (*id, book)).collect();
         let own = self.setup.id();
         for author in shown.keys().chain(kept.keys()).filter(|author| **author != own) {

@@ -245,9 +245,9 @@ pub(super) fn books(view: &View) -> Vec<BookLine> {
         balance: author.book.account.balance,
         digest: author.book.account.digest(),
     };
-    view.authors.iter().map(line).collect()
+    view.known.authors.iter().map(line).collect()
 }
 
 fn seq_of(view: &View, author: NodeId) -> Option<Seq> {
-    view.authors.get(&author).map(|author| author.book.seq())
+    view.known.authors.get(&author).map(|author| author.book.seq())
 }

@@ -166,8 +166,13 @@ async fn resilience(lab: &mut Lab, report: &mut Report) -> anyhow::Result<()> {
     let kept = lab.node(THOR)?.view().await?;
     let held = books(&before)
         .iter()
-        .all(|line| kept.authors.get(&line.author).is_some_and(|author| author.book.seq() >= line.seq));
-    report.check("resilience: thor kept its books", held, format!("{} authors", before.authors.len()), "all");
+        .all(|line| kept.known.authors.get(&line.author).is_some_and(|author| author.book.seq() >= line.seq));
+    report.check(
+        "resilience: thor kept its books",
+        held,
+        format!("{} authors", before.known.authors.len()),
+        "all",
+    );
     lab.meet(&[LEGION, THOR, SPROUT]).await?;
     lab.agree(&[LEGION, THOR, SPROUT]).await?;
     let caught_up = gained(&before, &lab.node(THOR)?.view().await?);

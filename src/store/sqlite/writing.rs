@@ -1,5 +1,7 @@
 //! Commits: several records in one transaction, all or none.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::{
@@ -34,12 +36,16 @@ pub(super) fn commit(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (mut submissions, mut peers, mut missing, mut mended) = (false, false, false, false);
     let mut corpus = corpus::Change::default();
+    let mut ends = Ends::default();
     for record in records {
+        if !matches!(record, Record::Entries { .. }) {
+            ends.settle(&transaction)?;
+        }
         match record {
             Record::Entries { author, entries, book } => {
-                let last = last_seq(&transaction, *author)?;
+                let last = ends.last(&transaction, *author)?;
                 follows::check(*author, last, entries, book).map_err(Fault::Refused)?;
-                let number = put_author(&transaction, *author, book)?;
+                let number = ends.reach(&transaction, *author, book)?;
                 let put = put_entries(&transaction, number, entries, book)?;
                 corpus = corpus.and(put.corpus);
                 missing |= put.missing;
@@ -71,6 +77,7 @@ pub(super) fn commit(
             Record::Cleared { author } => convictions::clear(&transaction, *author)?,
         }
     }
+    ends.settle(&transaction)?;
     if submissions {
         forget_old_submissions(&transaction)?;
     }
@@ -102,6 +109,56 @@ pub(super) fn checkpoint(connection: &Connection) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Where logs end that this commit adds to. A burst is many segments of few authors; an account is 2 KiB with two hashes over it, and is
+/// written once for each author and not once for each segment.
+#[derive(Default)]
+struct Ends<'a>(BTreeMap<NodeId, End<'a>>);
+
+struct End<'a> {
+    number: i64,
+    book: &'a AuthorBook,
+    is_written: bool,
+}
+
+impl<'a> Ends<'a> {
+    fn last(&self, transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<Option<Seq>> {
+        match self.0.get(&author) {
+            Some(end) => Ok(Some(end.book.seq())),
+            None => last_seq(transaction, author),
+        }
+    }
+
+    /// That author's log ends there from now on. Gives the number of its row, which is there.
+    fn reach(
+        &mut self,
+        transaction: &Transaction<'_>,
+        author: NodeId,
+        book: &'a AuthorBook,
+    ) -> Result<i64, Fault> {
+        if let Some(end) = self.0.get_mut(&author) {
+            (end.book, end.is_written) = (book, false);
+            return Ok(end.number);
+        }
+        let known = books::number(transaction, author)?;
+        let (number, is_written) = match known {
+            Some(number) => (number, false),
+            None => (insert_author(transaction, author, book)?, true),
+        };
+        self.0.insert(author, End { number, book, is_written });
+        Ok(number)
+    }
+
+    /// Writes the rows that lag behind, before anything else may read or change them.
+    fn settle(&mut self, transaction: &Transaction<'_>) -> Result<(), Fault> {
+        for (author, end) in std::mem::take(&mut self.0) {
+            if !end.is_written {
+                update_author(transaction, author, end.number, end.book)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<Option<Seq>> {
     let mut select = transaction.prepare_cached(
         "SELECT max(seq) FROM entries WHERE author = (SELECT number FROM authors WHERE id = ?1)",
@@ -115,23 +172,37 @@ fn last_seq(transaction: &Transaction<'_>, author: NodeId) -> rusqlite::Result<O
 }
 
 pub(super) fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> Result<i64, Fault> {
-    let (account, signature) = (book.account.to_bytes(), book.signature.map(|signature| signature.0));
-    if let Some(number) = books::number(transaction, id)? {
-        // By its number and without RETURNING: a statement that may change several rows is undone by a savepoint, and at each one
-        // the full-text index is written out, which took a third of a commit while a node caught up.
-        // What is not written anew must be what it was: a new seal over a damaged name would make it good.
-        let sql = format!(
-            "UPDATE authors SET hash = ?2, signature = ?3, account = ?4, \
-             seal = seal_of('authors', number, id, name, hardware, arch, ?2, ?3, ?4, known_since) \
-             WHERE number = ?1 AND {}",
-            seal::whole("authors", seal::AUTHORS)
-        );
-        let mut update = transaction.prepare_cached(&sql)?;
-        return match update.execute(params![number, book.hash.0, signature, account])? {
-            0 => Err(Fault::Damaged(format!("the row of {id}"))),
-            _ => Ok(number),
-        };
+    let Some(number) = books::number(transaction, id)? else {
+        return Ok(insert_author(transaction, id, book)?);
+    };
+    update_author(transaction, id, number, book)?;
+    Ok(number)
+}
+
+fn update_author(
+    transaction: &Transaction<'_>,
+    id: NodeId,
+    number: i64,
+    book: &AuthorBook,
+) -> Result<(), Fault> {
+    // By its number and without RETURNING: a statement that may change several rows is undone by a savepoint, and at each one
+    // the full-text index is written out, which took a third of a commit while a node caught up.
+    // What is not written anew must be what it was: a new seal over a damaged name would make it good.
+    let sql = format!(
+        "UPDATE authors SET hash = ?2, signature = ?3, account = ?4, \
+         seal = seal_of('authors', number, id, name, hardware, arch, ?2, ?3, ?4, known_since) \
+         WHERE number = ?1 AND {}",
+        seal::whole("authors", seal::AUTHORS)
+    );
+    let mut update = transaction.prepare_cached(&sql)?;
+    let signature = book.signature.map(|signature| signature.0);
+    match update.execute(params![number, book.hash.0, signature, book.account.to_bytes()])? {
+        0 => Err(Fault::Damaged(format!("the row of {id}"))),
+        _ => Ok(()),
     }
+}
+
+fn insert_author(transaction: &Transaction<'_>, id: NodeId, book: &AuthorBook) -> rusqlite::Result<i64> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO authors (id, name, hardware, arch, hash, signature, account, known_since) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -142,8 +213,8 @@ pub(super) fn put_author(transaction: &Transaction<'_>, id: NodeId, book: &Autho
         book.hardware.number(),
         book.arch.as_str(),
         book.hash.0,
-        signature,
-        account,
+        book.signature.map(|signature| signature.0),
+        book.account.to_bytes(),
         signed(book.known_since.0),
     ])?;
     // The row's number is part of what is sealed, and known only now.
@@ -157,7 +228,6 @@ fn sealing(table: &str, seal: &str) -> String {
     format!("UPDATE {table} SET seal = {seal} WHERE number = ?1")
 }
 
-/// Keeps entries; says whether a content of them is missing, because a peer had let go of it.
 /// What came of entries that were put.
 #[derive(Default)]
 struct Put {
@@ -166,6 +236,7 @@ struct Put {
     missing: bool,
 }
 
+/// Keeps entries, and lists those whose content is missing, because a peer had let go of it.
 fn put_entries(
     transaction: &Transaction<'_>,
     author: i64,

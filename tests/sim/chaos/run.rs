@@ -289,8 +289,8 @@ impl Run {
     fn standings(&self, node: usize) -> BTreeMap<NodeId, Standing> {
         let view = self.world.view(node);
         let mut standings: BTreeMap<NodeId, Standing> =
-            view.erased.iter().map(|(author, fault)| (*author, (Some(fault.cut), None))).collect();
-        for (author, known) in &view.authors {
+            view.known.erased.iter().map(|(author, fault)| (*author, (Some(fault.cut), None))).collect();
+        for (author, known) in &view.known.authors {
             let account = &known.book.account;
             let book = (known.book.seq(), known.book.hash, account.balance, account.digest());
             standings.insert(*author, (known.fault.map(|fault| fault.cut), Some(book)));

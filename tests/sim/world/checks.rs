@@ -85,14 +85,15 @@ impl World {
     }
 
     pub(crate) fn book(&self, node: usize, author: usize) -> Option<Arc<AuthorBook>> {
-        self.view(node).authors.get(&self.id(author)).map(|author| author.book.clone())
+        self.view(node).known.authors.get(&self.id(author)).map(|author| author.book.clone())
     }
 
     /// Whether all of those hold the same account of every author.
     pub(crate) fn agree(&self, who: &[usize]) -> bool {
         let books = |node: usize| -> BTreeMap<NodeId, (Seq, [u8; 32])> {
             let view = self.view(node);
-            view.authors
+            view.known
+                .authors
                 .iter()
                 .map(|(id, author)| (*id, (author.book.seq(), author.book.account.digest())))
                 .collect()
@@ -161,7 +162,7 @@ impl World {
                 )
             })
         };
-        view.authors.iter().find_map(differs)
+        view.known.authors.iter().find_map(differs)
     }
 
     /// Whether an entry is on a node's disk.

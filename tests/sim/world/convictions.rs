@@ -130,7 +130,7 @@ impl World {
         let last = forger.log.last().unwrap().seq();
         let author = forger.id();
         self.run_until(3_000, "the history is taken", |world| {
-            world.view(node).authors.get(&author).is_some_and(|known| known.book.seq() == last)
+            world.view(node).known.authors.get(&author).is_some_and(|known| known.book.seq() == last)
         });
         self.run_for(50);
         self.kill(messenger);

@@ -109,7 +109,7 @@ impl World {
 
     /// Whether each of those has the log of each of them.
     pub(crate) fn has_all_authors(&self, who: &[usize]) -> bool {
-        who.iter().all(|node| self.view(*node).authors.len() == who.len())
+        who.iter().all(|node| self.view(*node).known.authors.len() == who.len())
     }
 
     /// The network between the two sides is cut.
