@@ -1,7 +1,7 @@
 //! Coherence: one score, from the content alone. Length, substance and diversity multiply, so that none can stand in
 //! for another. Source: ledger.md, Coherence.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::borrow::Cow;
 
 use aws_lc_rs::digest;
 
@@ -49,74 +49,115 @@ impl Features {
     }
 }
 
-/// Measures a content. Time and memory grow with its length and no faster.
+/// Measures a content. Time grows with its length (but for the sorting of its tokens), and so does memory. Every thought is measured by its
+/// author and by everybody who verifies it, so a token is a place in the content and not a text of its own.
 #[must_use]
 pub fn measure(content: &str) -> Features {
-    let tokens = tokens(content);
-    let concepts = concepts(&tokens);
+    // The same length, and the same classes of scalars.
+    let lowered = content.to_ascii_lowercase();
+    let Scan { tokens, chars } = scan(&lowered);
+    let distinct = distinct(&tokens);
+    let concepts = concepts(&tokens, &distinct);
     Features {
-        chars: chars(content),
+        chars,
         concepts: u32::try_from(concepts.len()).unwrap_or(u32::MAX),
-        diversity: diversity(&tokens),
+        diversity: diversity(&tokens, &distinct),
         fingerprint: fingerprint(&concepts),
     }
 }
 
 /// A token: its text, and whether it is a CJK scalar by itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Token {
-    text: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Token<'a> {
+    /// The first eight bytes as a number, zeros behind the end. It orders most texts as their bytes do, and says nothing of the others.
+    start: u64,
+    text: &'a str,
     is_cjk: bool,
 }
 
-fn tokens(content: &str) -> Vec<Token> {
-    let mut tokens = vec![];
-    let mut run = String::new();
-    for scalar in content.chars() {
+impl<'a> Token<'a> {
+    fn new(text: &'a str, is_cjk: bool) -> Self {
+        let mut start = [0; 8];
+        start.iter_mut().zip(text.bytes()).for_each(|(to, byte)| *to = byte);
+        Self { start: u64::from_be_bytes(start), text, is_cjk }
+    }
+}
+
+/// What one look through a content gives.
+struct Scan<'a> {
+    tokens: Vec<Token<'a>>,
+    chars: u32,
+}
+
+fn scan(lowered: &str) -> Scan<'_> {
+    // Words of five letters and a space.
+    let mut tokens = Vec::with_capacity(lowered.len() / 6 + 1);
+    let (mut chars, mut run_start) = (0_u32, 0);
+    for (at, scalar) in lowered.char_indices() {
         if is_white_space(scalar) {
-            end_run(&mut run, &mut tokens);
+            end_run(lowered.get(run_start..at), &mut tokens);
+            run_start = at + scalar.len_utf8();
         } else if is_cjk(scalar) {
-            end_run(&mut run, &mut tokens);
-            tokens.push(Token { text: scalar.to_string(), is_cjk: true });
+            end_run(lowered.get(run_start..at), &mut tokens);
+            run_start = at + scalar.len_utf8();
+            tokens.extend(lowered.get(at..run_start).map(|text| Token::new(text, true)));
+            chars = chars.saturating_add(3);
         } else {
-            run.push(scalar.to_ascii_lowercase());
+            // Contents are bounded far below; saturating makes the function total.
+            chars = chars.saturating_add(1);
         }
     }
-    end_run(&mut run, &mut tokens);
-    tokens
+    end_run(lowered.get(run_start..), &mut tokens);
+    Scan { tokens, chars }
 }
 
-fn end_run(run: &mut String, tokens: &mut Vec<Token>) {
-    let text = run.trim_matches(is_punctuation);
+fn end_run<'a>(run: Option<&'a str>, tokens: &mut Vec<Token<'a>>) {
+    // Runs begin and end between scalars, so there always is one.
+    let text = run.unwrap_or_default().trim_matches(is_punctuation);
     if !text.is_empty() {
-        tokens.push(Token { text: text.to_owned(), is_cjk: false });
+        tokens.push(Token::new(text, false));
     }
-    run.clear();
 }
 
-fn concepts(tokens: &[Token]) -> BTreeSet<String> {
-    let words = tokens
-        .iter()
-        .filter(|token| !token.is_cjk && token.text.chars().nth(3).is_some())
-        .filter(|token| !token.text.bytes().any(|byte| byte.is_ascii_digit()))
-        .map(|token| token.text.clone());
-    let pairs = tokens.windows(2).filter_map(|pair| match pair {
-        [one, two] if one.is_cjk && two.is_cjk => Some(format!("{}{}", one.text, two.text)),
+/// The tokens in byte order, each once.
+fn distinct<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
+    let mut distinct = tokens.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
+}
+
+/// The concepts in byte order, each once.
+fn concepts<'a>(tokens: &[Token<'a>], distinct: &[Token<'a>]) -> Vec<Cow<'a, str>> {
+    let is_word = |token: &&Token<'_>| {
+        !token.is_cjk
+            && token.text.chars().nth(3).is_some()
+            && !token.text.bytes().any(|byte| byte.is_ascii_digit())
+    };
+    let mut concepts: Vec<_> =
+        distinct.iter().filter(is_word).map(|token| Cow::Borrowed(token.text)).collect();
+    let words = concepts.len();
+    concepts.extend(tokens.windows(2).filter_map(|pair| match pair {
+        [one, two] if one.is_cjk && two.is_cjk => Some(Cow::Owned([one.text, two.text].concat())),
         _ => None,
-    });
-    words.chain(pairs).collect()
+    }));
+    if concepts.len() > words {
+        concepts.sort_unstable();
+        concepts.dedup();
+    }
+    concepts
 }
 
-fn diversity(tokens: &[Token]) -> Ppm {
+fn diversity(tokens: &[Token<'_>], distinct: &[Token<'_>]) -> Ppm {
     let count = tokens.len();
     if count == 0 {
         return Ppm::ZERO;
     }
     let (distinct_sum, token_sum) = if count <= WINDOW {
-        (tokens.iter().collect::<BTreeSet<_>>().len(), count)
+        (distinct.len(), count)
     } else {
         // 16 KiB of content hold at most 16,384 tokens, so neither sum comes near the end of a usize.
-        (distinct_in_windows(tokens), WINDOW * (count - (WINDOW - 1)))
+        (distinct_in_windows(tokens, distinct), WINDOW * (count - (WINDOW - 1)))
     };
     let distinct_sum = u64::try_from(distinct_sum).unwrap_or(u64::MAX);
     let token_sum = u64::try_from(token_sum).unwrap_or(u64::MAX);
@@ -125,48 +166,41 @@ fn diversity(tokens: &[Token]) -> Ppm {
 }
 
 /// The distinct tokens of each window, added up, with one step a token instead of a window a token.
-fn distinct_in_windows(tokens: &[Token]) -> usize {
-    let mut window: VecDeque<&Token> = VecDeque::with_capacity(WINDOW);
-    let mut counts: BTreeMap<&Token, usize> = BTreeMap::new();
-    let mut sum = 0;
-    for token in tokens {
-        if window.len() == WINDOW
-            && let Some(oldest) = window.pop_front()
-            && let Some(count) = counts.get_mut(oldest)
-        {
+fn distinct_in_windows(tokens: &[Token<'_>], distinct: &[Token<'_>]) -> usize {
+    // Tokens by their places among the distinct ones. All of them stand there.
+    let places = tokens.iter().map(|token| distinct.binary_search(token).unwrap_or_default());
+    let places: Vec<usize> = places.collect();
+    let mut counts = vec![0_u8; distinct.len()];
+    let (mut in_window, mut sum) = (0_usize, 0_usize);
+    for (at, place) in places.iter().enumerate() {
+        let oldest = at.checked_sub(WINDOW).and_then(|oldest| places.get(oldest));
+        // A window is shorter than a u8 counts.
+        if let Some(count) = oldest.and_then(|oldest| counts.get_mut(*oldest)) {
             *count -= 1;
-            if *count == 0 {
-                counts.remove(oldest);
-            }
+            in_window -= usize::from(*count == 0);
         }
-        window.push_back(token);
-        *counts.entry(token).or_default() += 1;
-        if window.len() == WINDOW {
-            sum += counts.len();
+        if let Some(count) = counts.get_mut(*place) {
+            in_window += usize::from(*count == 0);
+            *count += 1;
+        }
+        if at + 1 >= WINDOW {
+            sum += in_window;
         }
     }
     sum
 }
 
-fn chars(content: &str) -> u32 {
-    let weight = |scalar: char| match scalar {
-        scalar if is_white_space(scalar) => 0,
-        scalar if is_cjk(scalar) => 3,
-        _ => 1,
-    };
-    // Contents are bounded far below; saturating makes the function total.
-    content.chars().map(weight).fold(0, u32::saturating_add)
-}
-
-fn fingerprint(concepts: &BTreeSet<String>) -> [u8; 32] {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(FINGERPRINT_DOMAIN);
+fn fingerprint(concepts: &[Cow<'_, str>]) -> [u8; 32] {
+    // Put together first: a call of the library for each piece takes longer than the hash.
+    let bytes = concepts.iter().map(|concept| concept.len() + size_of::<u32>()).sum::<usize>();
+    let mut hashed = Vec::with_capacity(FINGERPRINT_DOMAIN.len() + bytes);
+    hashed.extend_from_slice(FINGERPRINT_DOMAIN);
     for concept in concepts {
         let bytes = u32::try_from(concept.len()).unwrap_or(u32::MAX);
-        hash.update(&bytes.to_be_bytes());
-        hash.update(concept.as_bytes());
+        hashed.extend_from_slice(&bytes.to_be_bytes());
+        hashed.extend_from_slice(concept.as_bytes());
     }
-    sha256_bytes(&hash.finish())
+    sha256_bytes(&digest::digest(&digest::SHA256, &hashed))
 }
 
 /// The 32 bytes of a SHA-256.

@@ -8,5 +8,6 @@
     reason = "a test may fail where it likes"
 )]
 
+mod plain;
 mod properties;
 mod vectors;

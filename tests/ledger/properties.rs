@@ -10,6 +10,22 @@ use cogmesh::ledger::{
 };
 use proptest::prelude::*;
 
+/// Words that come again, of several scripts, with signs, spaces and zeros around and in them, shorter and longer than a window of tokens; or
+/// any text.
+fn any_content() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => "[a-cA-C]{1,4}",
+        2 => "(emerge|emerged|emergence|EMERGENCE|consciousness|d'accord|naïve|Éa|b2b|a\0|a\0\0|aaaaaaaa|aaaaaaaab)",
+        2 => "[意識流れ서]{1,3}",
+        1 => "[.,!?'()-]{1,3}",
+        2 => "[ \t\u{a0}\u{3000}\u{2028}]{1,2}",
+    ];
+    let spaced = (prop::collection::vec((piece, any::<bool>()), 0..200)).prop_map(|pieces| {
+        pieces.into_iter().map(|(piece, spaced)| if spaced { piece + " " } else { piece }).collect()
+    });
+    prop_oneof![3 => spaced, 1 => ".{0,400}"]
+}
+
 fn any_policy() -> impl Strategy<Value = Policy> {
     let ppm = || (0..=1_000_000_u32).prop_map(Ppm);
     let rate = || prop_oneof![0..=3_000_000_u32, 0..=1_000_000_000_u32].prop_map(Ppm);
@@ -158,6 +174,11 @@ proptest! {
         prop_assert!(features.coherence() <= Ppm::ONE);
         prop_assert!(features.diversity <= Ppm::ONE);
         prop_assert!(u64::from(features.chars) <= 3 * content.chars().count() as u64);
+    }
+
+    #[test]
+    fn contents_of_all_kinds_have_the_features_that_the_specification_says(content in any_content()) {
+        prop_assert_eq!(measure(&content), crate::plain::measure(&content));
     }
 
     #[test]
