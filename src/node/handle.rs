@@ -80,6 +80,7 @@ pub(super) struct Shared {
     pub(super) about: About,
     pub(super) started: Instant,
     pub(super) wishes: mpsc::Sender<Wish>,
+    pub(super) submissions: mpsc::Sender<Submitted>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
     pub(super) first_events: Mutex<Option<broadcast::Receiver<Arc<Event>>>>,
     pub(super) commits: watch::Receiver<u64>,
@@ -97,13 +98,15 @@ pub(super) struct Shared {
     pub(super) ended: watch::Receiver<Option<Result<(), RunError>>>,
 }
 
+/// A thought that is to be published, and who waits for what became of it. Apart from wishes: it waits where many wait for the disk, and a
+/// look at the node does not.
+pub(super) type Submitted = (Submission, oneshot::Sender<Answer>);
+
 /// What the handle asks of the loop.
 #[derive(Debug)]
 pub(super) enum Wish {
     /// Who are its authors?
     Known(oneshot::Sender<Known>),
-    /// Publish a thought.
-    Submit(Submission, oneshot::Sender<Answer>),
     /// What would it get?
     DryRun(Submission, oneshot::Sender<Answer>),
     /// Take a convicted author's log again.
@@ -165,7 +168,8 @@ impl Handle {
         let _first = self.shared.api.set(address);
     }
 
-    /// Submits a thought and waits until it is durable, signed and on its way, or known not to be admissible.
+    /// Submits a thought and waits until it is durable, signed and on its way, or known not to be admissible. Where more are submitted than the
+    /// disk takes, it waits for its turn.
     ///
     /// # Errors
     /// Where the node stops meanwhile.
@@ -173,7 +177,9 @@ impl Handle {
     /// # Cancel safety
     /// Dropping the future does not withdraw the thought: it may still be recorded. Use a key to ask again.
     pub async fn submit(&self, submission: Submission) -> Result<Answer, NodeGone> {
-        self.ask(|answer| Wish::Submit(submission, answer)).await
+        let (answer, answered) = oneshot::channel();
+        self.shared.submissions.send((submission, answer)).await.map_err(|_| NodeGone)?;
+        answered.await.map_err(|_| NodeGone)
     }
 
     /// What a thought would get now; nothing is recorded.

@@ -89,6 +89,8 @@ use crate::{
 pub const STORE_FILE: &str = "store.db";
 /// Wishes of this machine's users that wait for the loop.
 const WISHES_MAX: usize = 1_024;
+/// Submissions that wait for the loop, 4 MiB of the longest contents; whoever submits more waits.
+const SUBMISSIONS_MAX: usize = 256;
 /// Hints that wait for the loop.
 const FOUND_MAX: usize = 256;
 /// Peers that a node takes where nobody says how many.
@@ -187,6 +189,7 @@ fn launch(
         federation.handle(clock.now(), Input::Hint(hint), &mut first);
     }
     let (wish_sender, wishes) = mpsc::channel(WISHES_MAX);
+    let (submission_sender, submissions) = mpsc::channel(SUBMISSIONS_MAX);
     let (events, first_events) = broadcast::channel(EVENTS_MAX);
     let (commits_sender, commits_seen) = watch::channel(0);
     let pruned_after = commits_seen.clone();
@@ -197,6 +200,7 @@ fn launch(
         about,
         started: Instant::now(),
         wishes: wish_sender,
+        submissions: submission_sender,
         events: events.clone(),
         first_events: Mutex::new(Some(first_events)),
         commits: commits_seen,
@@ -232,7 +236,7 @@ fn launch(
         ended: ended_sender,
         lock,
     };
-    tokio::spawn(core.run(Sources { wishes, net, found, commits, stores }, first));
+    tokio::spawn(core.run(Sources { wishes, submissions, net, found, commits, stores }, first));
     Ok(handle)
 }
 

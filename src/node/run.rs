@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Approved,
     clock::Clock,
-    handle::Wish,
+    handle::{Submitted, Wish},
     lock::DataDirLock,
     membership::MembershipError,
     opening::Gate,
@@ -94,6 +94,7 @@ pub(super) struct Loop {
 /// Where inputs come from.
 pub(super) struct Sources {
     pub(super) wishes: mpsc::Receiver<Wish>,
+    pub(super) submissions: mpsc::Receiver<Submitted>,
     pub(super) net: Inbox,
     pub(super) found: mpsc::Receiver<Found>,
     pub(super) commits: mpsc::UnboundedReceiver<Result<Committed, StoreError>>,
@@ -162,6 +163,8 @@ impl Loop {
             // A backlog waits with its sender while the disk is behind with others' entries, so that live ones find room. On a full
             // disk it is taken, because the core then lets go of it.
             let takes_more = open && (turn.is_full || !self.writer.is_behind());
+            // As long as there is room, and on a full disk, where each is told so.
+            let takes_thoughts = open && (self.federation.has_room() || turn.is_full);
             if let Some(error) = turn.failure.take() {
                 break Err(RunError::Store { why: describe(&error) });
             }
@@ -191,6 +194,9 @@ impl Loop {
                 // One at a time: a full segment keeps the core busy for milliseconds, and what happens now gets its turn in between.
                 Some(event) = sources.net.catch_up.recv(), if takes_more => self.net_event(&mut turn, event),
                 Some(wish) = sources.wishes.recv(), if open => self.wish(&mut turn, wish),
+                Some(submitted) = sources.submissions.recv(), if takes_thoughts => {
+                    self.submitted(&mut turn, submitted, &mut sources.submissions);
+                }
                 Some(found) = sources.found.recv(), if open => self.found(&mut turn, found),
                 () = sleep_until(wake), if open => self.turn(&mut turn, Input::Tick),
             }
@@ -262,6 +268,18 @@ impl Loop {
         }
     }
 
+    /// Takes a thought, and those that wait behind it as far as there is room: a burst is one turn, and not one each.
+    fn submitted(&mut self, turn: &mut Turn, first: Submitted, more: &mut mpsc::Receiver<Submitted>) {
+        let mut next = Some(first);
+        while let Some((submission, answer)) = next {
+            let ticket = turn.ticket(answer);
+            self.turn(turn, Input::Submit { ticket, submission });
+            next = (turn.unsent.is_empty() && self.federation.has_room())
+                .then(|| more.try_recv().ok())
+                .flatten();
+        }
+    }
+
     fn wish(&mut self, turn: &mut Turn, wish: Wish) {
         match wish {
             Wish::View(answer) => {
@@ -270,10 +288,6 @@ impl Loop {
             }
             Wish::Known(answer) => {
                 let _gone = answer.send(self.federation.known());
-            }
-            Wish::Submit(submission, answer) => {
-                let ticket = turn.ticket(answer);
-                self.turn(turn, Input::Submit { ticket, submission });
             }
             Wish::Clear(author, answer) => {
                 let ticket = turn.ticket(answer);
@@ -448,6 +462,7 @@ impl Loop {
     /// Lets what was taken in become durable and leave, says goodbye, and closes.
     async fn end(mut self, mut turn: Turn, mut sources: Sources, result: Result<(), RunError>) {
         sources.wishes.close();
+        sources.submissions.close();
         let deadline = Instant::now() + DRAIN_MAX;
         if result.is_ok() {
             while !turn.unsent.is_empty() || self.federation.waiting() > 0 {

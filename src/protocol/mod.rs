@@ -283,6 +283,12 @@ impl Federation {
         }
     }
 
+    /// Whether a submission would find room among those that wait for the disk.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.own.waiting() < own::WAITING_MAX
+    }
+
     /// A snapshot of the authors alone.
     #[must_use]
     pub fn known(&self) -> Known {

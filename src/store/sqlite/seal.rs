@@ -12,6 +12,9 @@ use crate::log::sha256;
 /// Bytes of a seal. It guards against decay, not against somebody: by chance one of 2^64 damaged rows passes.
 const SEAL_BYTES: usize = 8;
 
+/// Room for the layout of a row of entries.
+const LAYOUT_BYTES: usize = 1_024;
+
 /// `seal_of(...)` over a table's name and the values of all columns but `seal`, in the table's order.
 macro_rules! seal {
     ($table:literal: $($column:literal),+) => {
@@ -57,7 +60,8 @@ pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn of_arguments(context: &Context<'_>) -> Vec<u8> {
-    let mut layout = vec![];
+    // Most rows are shorter: the buffer seldom grows.
+    let mut layout = Vec::with_capacity(LAYOUT_BYTES);
     for index in 0..context.len() {
         put(&mut layout, context.get_raw(index));
     }
