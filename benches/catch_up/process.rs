@@ -61,6 +61,7 @@ pub(crate) fn config(dir: &Path, name: &str, peers: &[SocketAddr]) -> Config {
         disk_free_min: 0,
         write_without_peers: false,
         rebuild_from_peers: false,
+        lends_arenas: true,
         certificate_lifetime: node::membership::LIFETIME,
         peers_max: 64,
     }

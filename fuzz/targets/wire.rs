@@ -13,8 +13,8 @@ use cogmesh::{
     },
     protocol::{
         frame::{
-            BalanceFrame, ControlFrame, FaultReport, HeadReport, Hello, Instance, MeasureFrame,
-            PROTOCOL_VERSION, SignedRecord, Weighed,
+            ArenaWanted, BalanceFrame, ControlFrame, FaultReport, HeadReport, Hello, Instance, MeasureFrame,
+            NoArena, PROTOCOL_VERSION, SignedRecord, Tally, Weighed,
         },
         refusal::{ABOUT_BYTES_MAX, Refusal, RefusalCode},
         wire::{
@@ -168,6 +168,18 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         MeasureFrame::NoFloor,
         MeasureFrame::Dry { number: 3, segment: own(&log(&["a thought that nobody keeps"])[1..]) },
         MeasureFrame::Weighed { number: 3, outcome: Weighed::Accepted },
+        MeasureFrame::Arena(ArenaWanted {
+            writer: identity().node_id(),
+            reader: identity().node_id(),
+            duration_ms: 5_000,
+            synced: true,
+        }),
+        MeasureFrame::ArenaAt { node: identity().node_id(), port: 40_000 },
+        MeasureFrame::NoArena(NoArena::Busy),
+        MeasureFrame::Tally { thoughts: 7 },
+        MeasureFrame::Tallied(Tally { thoughts: 7, cpu_us: 3 }),
+        MeasureFrame::Bulk { bytes: 1 << 20 },
+        MeasureFrame::Taken { bytes: 1 << 20 },
     ];
     for frame in measures {
         seed(7, body(encode_measure(&frame)));

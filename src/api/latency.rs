@@ -1,31 +1,23 @@
 //! `POST /v1/probe` and `POST /v1/bench/latency`: a linked peer in, times out.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use axum::response::Response;
 
 use super::{
     error::Fault,
+    linked::{Linked, find_linked, in_range},
     measurements::{BenchLatency, Bucket, Late, Latency, Probe, Probed, Second, Spread},
     patient,
 };
-use crate::{
-    log::NodeId,
-    node::{
-        Handle,
-        latency::{
-            self, Kind, MeasureError, Measured, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, PING_BYTES_MAX, Plan,
-            ProbeError,
-        },
-    },
-    protocol::{
-        input::LinkId,
-        view::{PeerState, PeerView, View},
+use crate::node::{
+    Handle,
+    latency::{
+        self, Kind, MeasureError, Measured, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, PING_BYTES_MAX, Plan,
+        ProbeError,
     },
 };
 
-/// Fewest characters of an id that may stand for the whole.
-const ID_PREFIX_CHARS_MIN: usize = 4;
 /// How long a measurement may take.
 const DURATION_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
 /// How often a kind may be sent in a second.
@@ -79,18 +71,6 @@ pub(super) async fn bench(handle: &Handle, request: &BenchLatency) -> Result<Res
     }))
 }
 
-fn in_range<T: Copy + PartialOrd + std::fmt::Display>(
-    name: &str,
-    value: T,
-    range: std::ops::RangeInclusive<T>,
-) -> Result<(), Fault> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let message = format!("`{name}` is from {} to {}, not {value}", range.start(), range.end());
-    Err(Fault::bad_request("out_of_range", message))
-}
-
 /// The kinds that are named, in their order. What the others are held against is always among them.
 fn kinds(named: Option<&[String]>) -> Result<Vec<Kind>, Fault> {
     let Some(named) = named else { return Ok(Kind::ALL.to_vec()) };
@@ -102,54 +82,6 @@ fn kinds(named: Option<&[String]>) -> Result<Vec<Kind>, Fault> {
     // A thought's way back is taken from the probe.
     let is_wanted = |kind: &Kind| *kind == Kind::Probe || named.iter().any(|name| name == kind.name());
     Ok(Kind::ALL.into_iter().filter(is_wanted).collect())
-}
-
-/// A peer that is linked.
-#[derive(Clone, Debug)]
-struct Linked {
-    id: NodeId,
-    name: String,
-    link: LinkId,
-    address: SocketAddr,
-}
-
-/// The linked peer that a person means: by id, name, or the start of an id.
-fn find_linked(view: &View, meant: &str) -> Result<Linked, Fault> {
-    let linked: Vec<Linked> = view.peers.iter().filter_map(linked).collect();
-    let id = meant.to_ascii_lowercase();
-    let is_long = id.len() >= ID_PREFIX_CHARS_MIN;
-    let named: Vec<&Linked> = linked.iter().filter(|peer| peer.name == meant).collect();
-    let found = match named.is_empty() {
-        true => linked.iter().filter(|peer| is_long && peer.id.to_text().starts_with(&id)).collect(),
-        false => named,
-    };
-    match found.as_slice() {
-        [peer] => Ok((*peer).clone()),
-        [] => Err(Fault::not_found(
-            "no_such_peer",
-            format!(
-                "no linked peer is called `{}`; a peer is an id, the first {ID_PREFIX_CHARS_MIN} or more characters of one, or a name \
-                 that `cogmesh peers` lists",
-                meant.escape_debug()
-            ),
-        )),
-        several => Err(Fault::bad_request(
-            "ambiguous",
-            format!("`{}` can mean {} peers; use more of the id", meant.escape_debug(), several.len()),
-        )),
-    }
-}
-
-fn linked(peer: &PeerView) -> Option<Linked> {
-    match &peer.state {
-        PeerState::Verified(verified) => Some(Linked {
-            id: peer.id?,
-            name: peer.name.clone(),
-            link: verified.link,
-            address: verified.address,
-        }),
-        PeerState::Seen(_) => None,
-    }
 }
 
 fn shown(
@@ -257,12 +189,5 @@ mod tests {
         assert_eq!(kinds(None).unwrap(), Kind::ALL);
         assert_eq!(named(&["thought", "floor"]).unwrap(), [Kind::Floor, Kind::Probe, Kind::Thought]);
         assert_eq!(named(&["smoke\u{1b}"]).unwrap_err().code(), "bad_kind");
-    }
-
-    #[test]
-    fn numbers_out_of_their_range_are_named() {
-        let fault = in_range("rate", 10_001, RATE).unwrap_err();
-        assert_eq!(fault.message(), "`rate` is from 1 to 10000, not 10001");
-        assert!(in_range("size", PAYLOAD_BYTES_MIN, PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).is_ok());
     }
 }

@@ -1,5 +1,5 @@
 //! What the API says of measurements, field for field as users' scripts rely on it. Add fields, never rename them.
-//! Times are in microseconds with one decimal, as this program's clock saw them.
+//! Times are in microseconds and rates have one decimal, as this program's clock saw them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 pub const BYTES_DEFAULT: usize = 64;
 /// How long a measurement takes where nothing else is said.
 pub const DURATION_MS_DEFAULT: u64 = 10_000;
+/// Bytes of a content where nothing else is said.
+pub const CONTENT_BYTES_DEFAULT: usize = 256;
+/// For how long there is written where nothing else is said.
+pub const WRITE_MS_DEFAULT: u64 = 5_000;
 /// Samples of each kind a second where nothing else is said: a few hundred small packets, which disturb nobody.
 pub const RATE_DEFAULT: u32 = 100;
 
@@ -54,6 +58,62 @@ pub struct BenchLatency {
     /// Which kinds: `floor`, `probe`, `datagram`, `stream`, `thought`; all where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kinds: Option<Vec<String>>,
+}
+
+/// `POST /v1/bench/throughput`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BenchThroughput {
+    /// A linked peer: its id, the start of that, or its name.
+    pub peer: String,
+    /// For how long there is written.
+    #[serde(default = "write_ms_default")]
+    pub duration_ms: u64,
+    /// Bytes of each content.
+    #[serde(default = "content_bytes_default")]
+    pub size: usize,
+    /// When a commit counts: `full` or `normal`.
+    #[serde(default = "durability_default")]
+    pub durability: String,
+}
+
+/// How much gets through between this node and one peer; null where that could not be measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Throughput {
+    /// The peer's id.
+    pub peer: String,
+    /// Its name.
+    pub name: String,
+    /// The link's other end.
+    pub address: String,
+    /// Thoughts a second, from the first until the last was delivered, verified and stored.
+    pub thoughts_per_s: Option<f64>,
+    /// Thoughts that were acknowledged here and not stored there.
+    pub lost: Option<u64>,
+    /// Entries a second of a catch-up, until they were stored.
+    pub catch_up_per_s: Option<f64>,
+    /// Millions of bytes a second in bulk over the link.
+    pub bulk_mb_per_s: Option<f64>,
+    /// Processor time of both processes: microseconds.
+    pub cpu_us_per_thought: Option<f64>,
+    /// UDP payload, both ways.
+    pub wire_bytes_per_thought: Option<f64>,
+    /// When a commit counted: `full` or `normal`.
+    pub durability: String,
+    /// Bytes of each content.
+    pub size: usize,
+    /// Thoughts that were stored there.
+    pub thoughts: Option<u64>,
+    /// From the first until the last was stored there.
+    pub duration_ms: Option<u64>,
+    /// Processor time of this process for a thought: microseconds.
+    pub cpu_here_us: Option<f64>,
+    /// Of the peer's.
+    pub cpu_there_us: Option<f64>,
+    /// Why something is missing, for people.
+    pub why: Option<String>,
+    /// Why, for programs.
+    pub why_code: Option<String>,
 }
 
 /// What was measured between this node and one peer.
@@ -196,6 +256,18 @@ const fn bytes_default() -> usize {
 
 const fn duration_ms_default() -> u64 {
     DURATION_MS_DEFAULT
+}
+
+const fn write_ms_default() -> u64 {
+    WRITE_MS_DEFAULT
+}
+
+const fn content_bytes_default() -> usize {
+    CONTENT_BYTES_DEFAULT
+}
+
+fn durability_default() -> String {
+    "full".to_owned()
 }
 
 const fn rate_default() -> u32 {

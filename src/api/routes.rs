@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     corpus::{self, Explained, Wanted},
     error::Fault,
-    federation, json, latency, measurements, submit,
+    federation, json, latency, measurements, submit, throughput,
     views::{self, Readiness},
 };
 use crate::node::Handle;
@@ -39,6 +39,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/v1/thoughts", get(thoughts).post(post_thought))
         .route("/v1/probe", post(probe))
         .route("/v1/bench/latency", post(bench_latency))
+        .route("/v1/bench/throughput", post(bench_throughput))
         .route("/v1/explain", get(explain))
         .route("/v1/members", get(members))
         .route("/v1/members/revoke", post(revoke))
@@ -144,6 +145,15 @@ async fn bench_latency(
 ) -> Result<Response, Fault> {
     let request = posted(&handle, &headers, body)?;
     latency::bench(&handle, &request).await
+}
+
+async fn bench_throughput(
+    State(handle): State<Handle>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Fault> {
+    let request = posted(&handle, &headers, body)?;
+    throughput::bench(&handle, &request).await
 }
 
 async fn members(State(handle): State<Handle>) -> Reply<json::Members> {

@@ -17,7 +17,7 @@ use clap::{
 };
 use serde::Deserialize;
 
-pub use self::measuring::{BenchCommand, LatencyArgs, PingArgs};
+pub use self::measuring::{BenchCommand, LatencyArgs, PingArgs, ThroughputArgs};
 use super::{demo::DemoArgs, exit::Exit, options, replay::ReplayArgs, show::escaped_lines};
 use crate::{
     api::{
@@ -149,6 +149,9 @@ pub struct StartArgs {
     /// ids `--peer` names
     #[arg(long, env = "COGMESH_PIN", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub pin: Option<bool>,
+    /// Take no part in peers' `bench throughput`, which keeps a machine busy for some seconds, at most for a fifth of the time
+    #[arg(long, env = "COGMESH_NO_BENCH_THROUGHPUT", hide_env_values = true, num_args = 0..=1, require_equals = true, value_name = "BOOL", default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    pub no_bench_throughput: Option<bool>,
     /// Federation to take part in [default: lan]
     #[arg(long, value_name = "NAME", env = "COGMESH_FEDERATION", hide_env_values = true)]
     pub federation: Option<FederationName>,

@@ -66,6 +66,8 @@ struct FileOptions {
     #[serde(alias = "no_mdns")]
     no_mdns: Option<bool>,
     pin: Option<bool>,
+    #[serde(alias = "no_bench_throughput")]
+    no_bench_throughput: Option<bool>,
     #[serde(default, deserialize_with = "parsed")]
     federation: Option<FederationName>,
     policy: Option<PathBuf>,
@@ -160,6 +162,7 @@ pub fn resolve(typed: StartArgs, data_dir: &Path, machine: &Machine, host: &str)
         disk_free_min: disk_min.map_or(DISK_FREE_MIN, |mib| mib << 20),
         write_without_peers: typed.write_without_peers.or(file.write_without_peers).unwrap_or(false),
         rebuild_from_peers: typed.rebuild_from_peers,
+        lends_arenas: !typed.no_bench_throughput.or(file.no_bench_throughput).unwrap_or(false),
     };
     Ok(Run {
         config,
@@ -340,6 +343,7 @@ mod tests {
         assert_eq!((run.config.listen, run.config.peers_max), (Listen::Everywhere, 64));
         assert_eq!((run.interactive, run.log_format), (false, LogFormat::Text));
         assert_eq!(run.config.level.number(), 3);
+        assert!(run.config.lends_arenas);
     }
 
     #[test]
@@ -347,7 +351,7 @@ mod tests {
         let file = "name = 'thor'\nport = 9000\ninterface = 'eth0'\npeer = ['a:1', 'b:2']\nno-mdns = true\n\
             federation = 'workshop'\nhardware = 'trustzone'\nlevel = 2\nmax-peers = 8\ndurability = 'normal'\n\
             write-without-peers = true\nmax-thoughts = 500\nmax-bytes = 2000000\ndisk-min = 64\ninteractive = true\nlog-format = 'json'\n\
-            ca = '/etc/pki/ca.pem'\ncert = 'node.pem'\n";
+            ca = '/etc/pki/ca.pem'\ncert = 'node.pem'\nno-bench-throughput = true\n";
         let run = with_file(file, StartArgs::default()).unwrap();
         assert_eq!((run.config.name.as_str(), run.config.port), ("thor", Some(9000)));
         assert_eq!(run.config.listen, Listen::Interfaces(vec!["eth0".to_owned()]));
@@ -357,6 +361,7 @@ mod tests {
         assert_eq!((run.config.durability, run.config.write_without_peers), (Durability::Normal, true));
         assert_eq!(run.config.corpus, CorpusBounds { thoughts_max: 500, bytes_max: 2_000_000 });
         assert_eq!(run.config.disk_free_min, 64 << 20);
+        assert!(!run.config.lends_arenas);
         let pki = run.config.pki.unwrap();
         assert_eq!((pki.ca.as_path(), pki.key), (Path::new("/etc/pki/ca.pem"), None));
         assert!(pki.certificate.is_absolute() && pki.certificate.ends_with("node.pem"), "beside the file");

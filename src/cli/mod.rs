@@ -122,6 +122,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(BenchCommand::Latency(args)) => {
             with_node(&common, async |client, out| bench::latency(args, &client, out).await)
         }
+        Command::Bench(BenchCommand::Throughput(args)) => {
+            with_node(&common, async |client, out| bench::throughput::run(args, &client, out).await)
+        }
         Command::Authors(args) => {
             with_node(&common, async |client, out| authors::run(&client, args, out).await)
         }

@@ -4,7 +4,6 @@ use super::{
     budget, discovery,
     endpoint::INCOMING_BYTES_TOTAL_MAX,
     inbox::InboxBounds,
-    incoming,
     measure::FLOOR_BYTES,
     reader::CHUNK_BYTES_MAX,
     streams::{
@@ -29,7 +28,7 @@ const PARTIAL_BYTES: usize = FRAME_BYTES_MAX + CHUNK_BYTES_MAX;
 const VERIFYING_BYTES: usize = 3 * FRAME_BYTES_MAX;
 
 /// Connections that are not admitted yet, at a time.
-pub const STRANGERS_MAX: usize = incoming::STRANGERS_MAX;
+pub const STRANGERS_MAX: usize = budget::STRANGERS_MAX;
 
 /// What one admitted peer can make this room hold, whether or not it reads.
 pub const PEER_BYTES: usize = CONNECTION_BYTES

@@ -27,6 +27,8 @@ pub struct DoorBounds {
     pub address_at_once: usize,
     /// Handshakes a second without proof of the address; beyond, each one is asked for it, which costs it a round trip. Default 64.
     pub unproved_per_second: u32,
+    /// Connections in all that are not admitted yet, their handshakes among them: 128 at most, which is the default.
+    pub at_once: usize,
     /// Whether this machine's own addresses have a budget, too. Default: not, for many nodes may run on it, and whoever runs programs on it
     /// needs no connections to slow it down.
     pub loopback_too: bool,
@@ -39,11 +41,14 @@ impl Default for DoorBounds {
             address_per_second: 16,
             address_at_once: 16,
             unproved_per_second: 64,
+            at_once: STRANGERS_MAX,
             loopback_too: false,
         }
     }
 }
 
+/// Most connections of others at a time that are not admitted yet, their handshakes among them. One costs about 64 KiB.
+pub(super) const STRANGERS_MAX: usize = 128;
 /// Most addresses that are remembered, about 100 bytes each; the one that has used least goes first.
 pub(super) const ADDRESSES_MAX: usize = 1_024;
 /// So many seconds' worth may come at once.
@@ -162,6 +167,7 @@ mod tests {
         address_per_second: 2,
         address_at_once: 100,
         unproved_per_second: 3,
+        at_once: STRANGERS_MAX,
         loopback_too: false,
     };
 

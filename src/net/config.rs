@@ -1,6 +1,6 @@
 //! Config of an endpoint: where it listens, as whom, and how patient it is.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{budget::DoorBounds, join::JoinDesk, membership::Membership};
 use crate::log::{Identity, Rules};
@@ -61,6 +61,8 @@ pub enum ListenOn {
     Interfaces(Vec<String>),
     /// On 127.0.0.1 only: nothing leaves the machine.
     Loopback,
+    /// On this address only; its port does not count.
+    At(SocketAddr),
 }
 
 /// How patient an endpoint is. The defaults are the protocol's; tests shorten them.

@@ -23,7 +23,7 @@ use super::{
     inbox::InboxSender,
     incoming::{Door, DoorCounts, Porter},
     links::{Link, Links, Manner, Shared, canonical},
-    measure::{self, Echo, MeasureCounts, MeasureError, Measured, Measuring},
+    measure::{self, ArenaPlace, Borrowed, Echo, MeasureCounts, MeasureError, Measured, Measuring},
     membership::CaCertificate,
     reset,
     segmented::Segmented,
@@ -36,7 +36,7 @@ use crate::{
     ledger::types::Seq,
     log::{NodeId, Segment},
     protocol::{
-        frame::{BalanceFrame, ControlFrame, StreamKind},
+        frame::{ArenaWanted, BalanceFrame, ControlFrame, NoArena, StreamKind},
         input::{Dial, LinkId},
         refusal::Refusal,
         wire,
@@ -330,6 +330,22 @@ impl Endpoint {
     ) -> Result<Measuring, MeasureError> {
         let link = self.shared.links.find(link).ok_or(MeasureError::LinkGone)?;
         Measuring::open(link, self.shared.rules.federation, bytes, echoes).await
+    }
+
+    /// Asks the other side for an arena: a throw-away node for a measurement of throughput.
+    ///
+    /// # Errors
+    /// See [`MeasureError`]; inside, why it gives none.
+    ///
+    /// # Cancel safety
+    /// What was opened for it ends, there as well.
+    pub async fn borrow_arena(
+        &self,
+        link: LinkId,
+        wanted: ArenaWanted,
+    ) -> Result<Result<(Borrowed, ArenaPlace), NoArena>, MeasureError> {
+        let link = self.shared.links.find(link).ok_or(MeasureError::LinkGone)?;
+        Borrowed::open(link, self.shared.rules.federation, wanted).await
     }
 
     /// What was done for others' measurements.

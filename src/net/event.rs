@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::sync::oneshot;
 
+use super::measure::ArenaAsked;
 use crate::{
     ledger::types::Seq,
     log::{NodeId, Proof, ProofFault, Segment, SegmentFault, Verified},
@@ -70,6 +71,8 @@ pub enum NetEvent {
         /// Takes what came of it. The peer waits for that.
         answer: oneshot::Sender<Weighed>,
     },
+    /// A peer wants an arena, to measure throughput. Nothing of it reaches the node's own federation.
+    Arena(Box<ArenaAsked>),
     /// A live segment of which the node holds everything; nothing of it was verified.
     Known {
         /// From whom.

@@ -224,6 +224,7 @@ fn cost(event: &NetEvent) -> usize {
         NetEvent::Connected { .. }
         | NetEvent::DialFailed { .. }
         | NetEvent::Control { .. }
+        | NetEvent::Arena(_)
         | NetEvent::HeardWrong { .. }
         | NetEvent::ProofWrong { .. }
         | NetEvent::Known { .. }

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    budget::{Budgets, DoorBounds, Home, Spent},
+    budget::{Budgets, DoorBounds, Home, STRANGERS_MAX, Spent},
     connection::{CERTIFICATE_REQUIRED, NO_APPLICATION_PROTOCOL, PROTOCOL_VERSION, Side, run, sentence},
     event::NetEvent,
     join::{self, Asker},
@@ -30,8 +30,6 @@ use crate::{
     protocol::{event::HandshakeFault, refusal::RefusalCode},
 };
 
-/// Most connections of others at a time that are not admitted yet, their handshakes among them. One costs about 64 KiB.
-pub(super) const STRANGERS_MAX: usize = 128;
 /// From so many on, an address must prove that it is not forged (QUIC's Retry), at the price of one round trip.
 const STRANGERS_UNPROVED_MAX: usize = 32;
 
@@ -66,6 +64,7 @@ pub struct DoorCounts {
 #[derive(Debug)]
 pub(super) struct Porter {
     places: Arc<Semaphore>,
+    many: usize,
     budgets: Mutex<Budgets>,
     opened: Instant,
     taken: AtomicU64,
@@ -78,8 +77,10 @@ pub(super) struct Porter {
 
 impl Porter {
     pub(super) fn new(bounds: DoorBounds) -> Self {
+        let many = bounds.at_once.min(STRANGERS_MAX);
         Self {
-            places: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            places: Arc::new(Semaphore::new(many)),
+            many,
             budgets: Mutex::new(Budgets::new(bounds)),
             opened: Instant::now(),
             taken: AtomicU64::new(0),
@@ -149,7 +150,7 @@ impl Door {
         }
         let now = Millis(u64::try_from(porter.opened.elapsed().as_millis()).unwrap_or(u64::MAX));
         let proved = !incoming.may_retry();
-        let under_way = STRANGERS_MAX - porter.places.available_permits();
+        let under_way = porter.many - porter.places.available_permits();
         if !proved && (under_way >= STRANGERS_UNPROVED_MAX || !porter.budgets().take_unproved(now)) {
             count(&porter.asked);
             // It fails only for an address that is proved.

@@ -45,8 +45,8 @@ pub use held::SegmentCounts;
 pub use inbox::{Inbox, InboxBounds, InboxSender, Lane, inbox};
 pub use incoming::DoorCounts;
 pub use measure::{
-    Echo, Kind, MeasureCounts, MeasureError, Measuring, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, PING_BYTES_MAX,
-    Thoughts,
+    ArenaAsked, ArenaPlace, Borrowed, Bulk, Echo, Kind, MeasureCounts, MeasureError, Measuring,
+    PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, PING_BYTES_MAX, TallyAsked, Thoughts, local_address_towards,
 };
 pub use sending::{CatchUpSender, LinkStats, PROBE_BYTES_MAX, ProbeError, SendFault};
 pub use socket::SocketError;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use quinn::{ReadError, RecvStream, VarInt};
 use tokio::time::{Instant, timeout_at};
 
@@ -81,6 +81,24 @@ impl Frames {
                 }
             }
         }
+    }
+
+    /// Throws so many bytes away that come behind a frame and are none; in time, as if they were one.
+    pub(super) async fn skip(&mut self, bytes: usize) -> Result<(), Stopped> {
+        let deadline = Instant::now() + self.patience;
+        let mut left = bytes;
+        let kept = self.buffer.len().min(left);
+        self.buffer.advance(kept);
+        left -= kept;
+        while left > 0 {
+            let chunk = timeout_at(deadline, self.stream.read_chunk(left.min(CHUNK_BYTES_MAX), true)).await;
+            match chunk.map_err(|_| too_slow("bytes that never came"))? {
+                Ok(Some(chunk)) => left -= chunk.bytes.len(),
+                Ok(None) => return Err(malformed("a stream that ends before the bytes that it announced")),
+                Err(_) => return Err(Stopped::Broke),
+            }
+        }
+        Ok(())
     }
 
     /// Asks the peer to send no more, saying why.

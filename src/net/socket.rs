@@ -49,8 +49,8 @@ enum Place {
     Any,
     /// Every address of one interface, also those that it gets later.
     Device(String),
-    /// One address.
-    At(IpAddr),
+    /// One address; an IPv6 one of a single link has its scope. The port does not count.
+    At(SocketAddr),
 }
 
 /// Opens the sockets of a node; all have the same port.
@@ -78,7 +78,8 @@ pub(super) fn open(listen: &ListenOn, port: Option<u16>) -> Result<Vec<UdpSocket
 fn places(listen: &ListenOn) -> Result<Vec<Place>, SocketError> {
     match listen {
         ListenOn::Everywhere => Ok(vec![Place::Any]),
-        ListenOn::Loopback => Ok(vec![Place::At(IpAddr::V4(Ipv4Addr::LOCALHOST))]),
+        ListenOn::Loopback => Ok(vec![Place::At((Ipv4Addr::LOCALHOST, 0).into())]),
+        ListenOn::At(address) => Ok(vec![Place::At(*address)]),
         ListenOn::Interfaces(names) => {
             let mut places = vec![];
             for name in names {
@@ -97,7 +98,7 @@ fn places_of(name: &str) -> Result<Vec<Place>, SocketError> {
         Err(_) => {
             let found = if_addrs::get_if_addrs().map_err(|source| fault(&device, source))?;
             let here = found.into_iter().filter(|interface| interface.name == name);
-            let places: Vec<Place> = here.map(|interface| Place::At(interface.ip())).collect();
+            let places: Vec<Place> = here.map(|interface| Place::At((interface.ip(), 0).into())).collect();
             if places.is_empty() {
                 return Err(SocketError::NoInterface { name: name.to_owned() });
             }
@@ -120,7 +121,11 @@ fn open_all(places: &[Place], port: u16) -> Result<Vec<UdpSocket>, SocketError> 
 
 fn bind(place: &Place, port: u16) -> io::Result<UdpSocket> {
     match place {
-        Place::At(ip) => bound(SocketAddr::new(*ip, port), None),
+        Place::At(address) => {
+            let mut address = *address;
+            address.set_port(port);
+            bound(address, None)
+        }
         Place::Any => both_families(port, None),
         Place::Device(name) => both_families(port, Some(name)),
     }
@@ -185,7 +190,7 @@ fn fault(place: &Place, source: io::Error) -> SocketError {
     let place = match place {
         Place::Any => "any address".to_owned(),
         Place::Device(name) => format!("interface `{}`", name.escape_debug()),
-        Place::At(ip) => ip.to_string(),
+        Place::At(address) => address.ip().to_string(),
     };
     SocketError::Io { place, source }
 }

@@ -1,7 +1,7 @@
 //! Bounds: how much memory a node takes at worst, whatever others do, from the constants that bound it.
 //! ARCHITECTURE.md shows the table; a test compares the two.
 
-use super::{EVENTS_MAX, FOUND_MAX};
+use super::{EVENTS_MAX, FOUND_MAX, throughput};
 use crate::{
     net::bounds,
     protocol::{
@@ -22,6 +22,9 @@ const PLACE_BYTES: usize = 1 << 10;
 const EVENT_BYTES: usize = 512;
 /// A node that has met nobody: program, store and its caches. Measured: 25 MiB in a debug build, 17 in a release build.
 const ALONE_BYTES: usize = 32 << 20;
+
+/// A throw-away node of a measurement that has met nobody: its store's caches and its tasks; the program is there already.
+const ARENA_BYTES: usize = 16 << 20;
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,25 +51,43 @@ impl Bound {
 
 /// What a node with so many peers takes at worst.
 #[must_use]
-pub fn worst_case(peers_max: usize) -> [Bound; 11] {
+pub fn worst_case(peers_max: usize) -> [Bound; 12] {
+    let heard = bounds::HEARD_BYTES + bounds::MDNS_BYTES;
+    let [alone, peers, strangers, incoming, budgets, inbox, records, authors, tables, events] =
+        of_a_node(ALONE_BYTES, peers_max, bounds::STRANGERS_MAX);
+    let arena = of_a_node(ARENA_BYTES, throughput::LINKS_MAX, throughput::STRANGERS_MAX);
+    let arena = arena.iter().map(|bound| bound.each_bytes.saturating_mul(bound.many)).sum();
+    [
+        alone,
+        peers,
+        strangers,
+        incoming,
+        budgets,
+        inbox,
+        records,
+        authors,
+        tables,
+        Bound::new("mDNS: what is heard, and a flooded daemon (measured)", heard, 1),
+        events,
+        Bound::new("an arena of a measurement: all that but mDNS, for two peers", arena, 1),
+    ]
+}
+
+/// What a node takes at worst that does not announce itself.
+fn of_a_node(alone_bytes: usize, peers_max: usize, strangers_max: usize) -> [Bound; 10] {
     let link = bounds::PEER_BYTES + TABLES_OF_A_LINK * AUTHORS_MAX * ROW_BYTES;
     let tables =
         (NODES_MAX + arrivals::PEERS_MAX) * ROW_BYTES + (PLACES_MAX + RECORDS_MAX + FOUND_MAX) * PLACE_BYTES;
     [
-        Bound::new("a node that has met nobody (measured)", ALONE_BYTES, 1),
+        Bound::new("a node that has met nobody (measured)", alone_bytes, 1),
         Bound::new("admitted peers", link, peers_max),
-        Bound::new("connections that are not admitted yet", bounds::STRANGER_BYTES, bounds::STRANGERS_MAX),
+        Bound::new("connections that are not admitted yet", bounds::STRANGER_BYTES, strangers_max),
         Bound::new("packets of connections that were not begun", bounds::INCOMING_BYTES, 1),
         Bound::new("budgets of addresses", bounds::BUDGET_BYTES, 1),
         Bound::new("heard and verified: the inbox", bounds::inbox_bytes(), 1),
         Bound::new("records for the disk: ours, others'", WAITING_BYTES_MAX, 2),
         Bound::new("authors", AUTHOR_BYTES, AUTHORS_MAX),
         Bound::new("who is refused, who brings authors, places and records", tables, 1),
-        Bound::new(
-            "mDNS: what is heard, and a flooded daemon (measured)",
-            bounds::HEARD_BYTES + bounds::MDNS_BYTES,
-            1,
-        ),
         Bound::new("events for a listener", EVENT_BYTES, EVENTS_MAX),
     ]
 }

@@ -1,7 +1,7 @@
 //! Config: how one node runs on one machine. Plain values; what was typed is checked before it gets here.
 //! The rules of a federation are [`Policy`]'s, never mixed with these.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::pki::PkiFiles;
 use crate::{
@@ -59,6 +59,9 @@ pub struct Config {
     pub rebuild_from_peers: bool,
     /// How long the certificates last that it gives, where it holds the CA's key of a closed federation. Default 30 days.
     pub certificate_lifetime: Duration,
+    /// Whether peers may measure throughput to this node, which keeps the machine busy for some seconds. Default: yes, and at most for a fifth
+    /// of the time.
+    pub lends_arenas: bool,
     /// Most links at a time. Default 64: each holds at most about 5 MiB of queues and windows beside what it is served, and 0.1 MiB when idle.
     pub peers_max: usize,
 }
@@ -72,6 +75,8 @@ pub enum Listen {
     Interfaces(Vec<String>),
     /// On 127.0.0.1 only: nothing leaves the machine.
     Loopback,
+    /// On this address only; its port does not count.
+    At(SocketAddr),
 }
 
 /// A peer that the user named.

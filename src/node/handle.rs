@@ -19,6 +19,7 @@ use super::{
     record_addresses,
     renewing::due,
     run::RunError,
+    throughput::{self, Arenas, Throughput, ThroughputError},
 };
 use crate::{
     ledger::{
@@ -94,6 +95,7 @@ pub(super) struct Shared {
     pub(super) api: OnceLock<SocketAddr>,
     /// One measurement at a time: two would measure each other.
     pub(super) measuring: Arc<Semaphore>,
+    pub(super) arenas: Arc<Arenas>,
     pub(super) stop: CancellationToken,
     pub(super) ended: watch::Receiver<Option<Result<(), RunError>>>,
 }
@@ -299,6 +301,25 @@ impl Handle {
         latency::measure(self, &self.shared.endpoint, plan).await
     }
 
+    /// The turn of whoever wants to measure throughput; a moment is waited for whoever is just done.
+    ///
+    /// # Errors
+    /// Where a peer measures this node, or the disk has too little room.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn throughput_turn(&self) -> Result<throughput::Turn, ThroughputError> {
+        throughput::turn(&self.shared.arenas).await
+    }
+
+    /// Measures how much gets through to one peer, between throw-away nodes here and there.
+    ///
+    /// # Cancel safety
+    /// It stops, and nothing is left of it.
+    pub async fn measure_throughput(&self, turn: throughput::Turn, plan: throughput::Plan) -> Throughput {
+        throughput::measure(turn, &self.shared.endpoint, plan).await
+    }
+
     /// How often what happened since it started.
     #[must_use]
     pub fn counters(&self) -> BTreeMap<String, u64> {
@@ -311,6 +332,7 @@ impl Handle {
         counters.insert("measure_datagrams".to_owned(), measured.datagrams);
         counters.insert("measure_thoughts".to_owned(), measured.dry_checked);
         counters.insert("measure_thoughts_busy".to_owned(), measured.dry_busy);
+        counters.insert("measure_arenas".to_owned(), measured.arenas);
         let discovered = *self.shared.discovered.borrow();
         let door = self.shared.endpoint.door_counts();
         counters.insert("incoming_taken".to_owned(), door.taken);

@@ -27,6 +27,7 @@ mod run;
 mod scrub;
 mod serve;
 pub mod standing;
+pub mod throughput;
 mod work;
 
 use std::{
@@ -55,6 +56,7 @@ use self::{
     renewing::Renewing,
     run::{Loop, Sources, StoreNews},
     serve::Shelf,
+    throughput::Arenas,
 };
 pub use self::{
     config::{Config, Listen, PeerOption},
@@ -67,7 +69,7 @@ use crate::{
     log::{Identity, NodeId, Rules, books::Books},
     monitor::Monitor,
     net::{
-        Endpoint, Inbox, InboxBounds, ListenOn, NetConfig, NetError,
+        DoorBounds, Endpoint, Inbox, InboxBounds, ListenOn, NetConfig, NetError,
         discovery::{self, Discovery, DiscoveryConfig, Interfaces},
         inbox,
         join::JoinDesk,
@@ -149,14 +151,18 @@ pub enum StartError {
 /// # Cancel safety
 /// Dropping the future starts nothing; a key and a store that were made stay, and serve the next start.
 pub async fn start(config: Config) -> Result<Handle, StartError> {
+    start_with(config, HANDSHAKES_MAX).await
+}
+
+/// Starts a node at whose door at most so many may wait.
+async fn start_with(config: Config, handshakes_max: usize) -> Result<Handle, StartError> {
     let opening = config.clone();
     let opened = spawn_blocking(move || open(&opening)).await.map_err(|_| StartError::Failed)??;
     let (net_sender, net) = inbox(InboxBounds::default());
-    let endpoint = Endpoint::open(net_config(&config, &opened), net_sender).map_err(|error| {
-        match (error, &config.pki) {
-            (NetError::Tls(error), Some(files)) => files.blamed(error).into(),
-            (error, _) => StartError::Net(error),
-        }
+    let net_config = net_config(&config, &opened, handshakes_max);
+    let endpoint = Endpoint::open(net_config, net_sender).map_err(|error| match (error, &config.pki) {
+        (NetError::Tls(error), Some(files)) => files.blamed(error).into(),
+        (error, _) => StartError::Net(error),
     })?;
     launch(&config, opened, Arc::new(endpoint), net)
 }
@@ -196,6 +202,7 @@ fn launch(
     let (ended_sender, ended) = watch::channel(None);
     let monitor = Arc::new(Monitor::default());
     let stop = CancellationToken::new();
+    let arenas = Arc::new(Arenas::new(config, stop.clone()));
     let handle = Handle::new(Shared {
         about,
         started: Instant::now(),
@@ -212,6 +219,7 @@ fn launch(
         pki: pki(config, member.as_ref(), wall(&clock)),
         api: OnceLock::new(),
         measuring: Arc::new(Semaphore::new(1)),
+        arenas: Arc::clone(&arenas),
         stop: stop.clone(),
         ended,
     });
@@ -229,6 +237,7 @@ fn launch(
         mark,
         has_met: false,
         gate,
+        arenas,
         monitor,
         events,
         commits: commits_sender,
@@ -301,7 +310,7 @@ const fn rules(config: &Config, setup: &Setup) -> Rules {
     }
 }
 
-fn net_config(config: &Config, opened: &Opened) -> NetConfig {
+fn net_config(config: &Config, opened: &Opened, handshakes_max: usize) -> NetConfig {
     let Opened { identity, member, gate, setup, clock, .. } = opened;
     let membership = membership::of(member.as_ref(), wall(clock));
     let desk = gate.desk.clone().map(|desk| desk as Arc<dyn JoinDesk>);
@@ -309,18 +318,20 @@ fn net_config(config: &Config, opened: &Opened) -> NetConfig {
         Listen::Everywhere => ListenOn::Everywhere,
         Listen::Interfaces(names) => ListenOn::Interfaces(names.clone()),
         Listen::Loopback => ListenOn::Loopback,
+        Listen::At(address) => ListenOn::At(*address),
     };
     NetConfig {
-        connections_max: config.peers_max.saturating_add(HANDSHAKES_MAX),
+        connections_max: config.peers_max.saturating_add(handshakes_max),
         membership,
         desk,
+        door: DoorBounds { at_once: handshakes_max, ..DoorBounds::default() },
         ..NetConfig::new(Arc::clone(identity), rules(config, setup), listen, config.port)
     }
 }
 
 fn discovery_config(config: &Config, setup: &Setup, port: u16) -> DiscoveryConfig {
     let interfaces = match &config.listen {
-        Listen::Everywhere | Listen::Loopback => Interfaces::All,
+        Listen::Everywhere | Listen::Loopback | Listen::At(_) => Interfaces::All,
         Listen::Interfaces(names) => Interfaces::Named(names.clone()),
     };
     DiscoveryConfig {

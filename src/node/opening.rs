@@ -14,7 +14,7 @@ use super::{
     pki::{self, PkiError, PkiFiles},
     rebuild,
     revocations::RevocationFile,
-    standing, work,
+    standing, throughput, work,
 };
 use crate::{
     ledger::types::{Millis, Seq},
@@ -34,6 +34,9 @@ use crate::{
         sign_mark::{FoundMark, SignMark},
     },
 };
+
+/// A proof of work of so many bits takes long enough to be told: some milliseconds.
+const WORK_TOLD_MIN: u8 = 12;
 
 /// What is read or made before the first socket is opened.
 pub(super) struct Opened {
@@ -65,6 +68,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
     identity_file::make_data_dir(path)
         .map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let lock = DataDirLock::take(path)?;
+    // What a process left that was killed while it measured.
+    throughput::clear(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
     let key = config.pki.as_ref().map_or(Ok(None), PkiFiles::key)?;
     let member = member(config, key.as_ref().map(|(_, key)| key))?;
     let (identity, mut mark, found) = identity(path, config.durability, key)?;
@@ -217,7 +222,9 @@ fn new_genesis(
     let mut first = [0; 8];
     rand::fill(&mut first).map_err(|_| StartError::Randomness)?;
     let bits = config.policy.pow_bits;
-    tracing::info!(node = %config.name, bits, "a new node: making its proof of work");
+    if bits >= WORK_TOLD_MIN {
+        tracing::info!(node = %config.name, bits, "a new node: making its proof of work");
+    }
     let nonce = work::find_nonce(federation, &identity.node_id(), bits, u64::from_le_bytes(first))
         .ok_or(StartError::Failed)?;
     Ok(Genesis {
@@ -282,6 +289,7 @@ mod tests {
             disk_free_min: 0,
             write_without_peers: false,
             rebuild_from_peers: false,
+            lends_arenas: true,
             certificate_lifetime: membership::LIFETIME,
             peers_max: 64,
         }

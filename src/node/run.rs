@@ -21,6 +21,7 @@ use super::{
     record_addresses,
     scrub::Finding,
     serve::{Shelf, compared, prove, serve},
+    throughput::Arenas,
 };
 use crate::{
     failing::fail_point,
@@ -83,6 +84,7 @@ pub(super) struct Loop {
     /// Whether the mark says so already.
     pub(super) has_met: bool,
     pub(super) gate: Gate,
+    pub(super) arenas: Arc<Arenas>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
     pub(super) commits: watch::Sender<u64>,
@@ -340,6 +342,7 @@ impl Loop {
                 let _gone = answer.send(self.federation.weigh(&segment));
                 return;
             }
+            NetEvent::Arena(asked) => return Arc::clone(&self.arenas).lend(*asked),
             NetEvent::Violated { node, refusal, .. } => {
                 return self.tell(Event::Refused { id: Some(node), refusal });
             }
@@ -481,7 +484,8 @@ impl Loop {
         drop(sources.net);
         tokio::join!(self.discovery.stop(), self.endpoint.shutdown(Refusal::plain(RefusalCode::Stopping)));
         turn.tasks.close();
-        let _late = timeout_at(deadline + DRAIN_MAX, turn.tasks.wait()).await;
+        let ended = async { tokio::join!(turn.tasks.wait(), self.arenas.ended()) };
+        let _late = timeout_at(deadline + DRAIN_MAX, ended).await;
         let writer = self.writer;
         let finished = tokio::task::spawn_blocking(move || writer.finish()).await;
         let result = match (result, finished) {

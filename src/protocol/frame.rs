@@ -48,7 +48,7 @@ pub enum StreamKind {
     Probe,
     /// What convicts an author, for a peer that asked; one for each.
     Proof,
-    /// What a measurement needs beside echoes: a bare UDP port, and thoughts that are weighed and not kept; bidirectional.
+    /// What a measurement needs beside echoes: a bare UDP port, thoughts that are weighed and not kept, an arena; bidirectional.
     Measure,
 }
 
@@ -288,6 +288,102 @@ pub enum MeasureFrame {
         /// What.
         outcome: Weighed,
     },
+    /// Asks for an arena: a throw-away node in the other side's process, of a federation that is made for the measurement. It ends with
+    /// this stream.
+    Arena(ArenaWanted),
+    /// There it is, on the address of this connection. Only those who were named get into it.
+    ArenaAt {
+        /// Its key, made for this.
+        node: NodeId,
+        /// Its UDP port.
+        port: u16,
+    },
+    /// There is none.
+    NoArena(NoArena),
+    /// Asks how many thoughts the arena has stored, once there are so many; whoever asked waits no longer than a second for that.
+    Tally {
+        /// So many.
+        thoughts: u64,
+    },
+    /// How many there are now.
+    Tallied(Tally),
+    /// So many bytes follow, which are thrown away; only with an arena.
+    Bulk {
+        /// At most [`BULK_BLOCK_BYTES_MAX`].
+        bytes: u32,
+    },
+    /// They have come.
+    Taken {
+        /// So many.
+        bytes: u32,
+    },
+}
+
+/// Most bytes behind one [`MeasureFrame::Bulk`].
+pub const BULK_BLOCK_BYTES_MAX: u32 = 1 << 20;
+
+/// What arena is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaWanted {
+    /// Who will write there.
+    pub writer: NodeId,
+    /// Who will fetch what was written.
+    pub reader: NodeId,
+    /// For how long there will be written: milliseconds.
+    pub duration_ms: u32,
+    /// Whether each commit is synced before it counts.
+    pub synced: bool,
+}
+
+/// What an arena has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Thoughts that its store holds.
+    pub thoughts: u64,
+    /// Processor time that its process has used since its start: microseconds.
+    pub cpu_us: u64,
+}
+
+/// Why there is no arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoArena {
+    /// Its operator gives none.
+    #[error("its operator lets nobody measure throughput to it (`--no-bench-throughput`)")]
+    Unwilling,
+    /// There is one already: two would measure each other.
+    #[error("it takes part in another measurement; try again when that is done")]
+    Busy,
+    /// There were too many within a while.
+    #[error("it took part in too many measurements within the last minutes; try again later")]
+    TooOften,
+    /// The disk has too little room.
+    #[error("its disk has too little room")]
+    NoRoom,
+    /// What was asked for can't be had.
+    #[error("it does not measure for so long")]
+    TooLong,
+    /// It could not be started.
+    #[error("it can't start what is needed; its log says more")]
+    Failed,
+}
+
+impl NoArena {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Unwilling, Self::Busy, Self::TooOften, Self::NoRoom, Self::TooLong, Self::Failed];
+
+    /// Its name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unwilling => "peer_unwilling",
+            Self::Busy => "peer_busy",
+            Self::TooOften => "too_often",
+            Self::NoRoom => "peer_no_room",
+            Self::TooLong => "too_long",
+            Self::Failed => "peer_failed",
+        }
+    }
 }
 
 /// What came of a thought that was only weighed.

@@ -26,8 +26,8 @@ use self::{
 };
 use super::{
     frame::{
-        BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, Instance, MeasureFrame, PROTOCOL_VERSION,
-        RECORDS_PER_FRAME_MAX, Weighed,
+        ArenaWanted, BULK_BLOCK_BYTES_MAX, BalanceFrame, ControlFrame, HEADS_PER_FRAME_MAX, Instance,
+        MeasureFrame, NoArena, PROTOCOL_VERSION, RECORDS_PER_FRAME_MAX, Tally, Weighed,
     },
     refusal::{Refusal, RefusalCode},
 };
@@ -323,11 +323,29 @@ pub fn encode_measure(frame: &MeasureFrame) -> Result<Bytes, WireFault> {
             WireMeasure::Dry { number: *number, header, content, signature }
         }
         MeasureFrame::Weighed { number, outcome } => {
-            let place = Weighed::ALL.iter().position(|one| one == outcome);
-            let outcome = place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
-            WireMeasure::Weighed { number: *number, outcome }
+            WireMeasure::Weighed { number: *number, outcome: place(&Weighed::ALL, outcome) }
         }
+        MeasureFrame::Arena(ArenaWanted { writer, reader, duration_ms, synced }) => WireMeasure::Arena {
+            writer: *writer.as_bytes(),
+            reader: *reader.as_bytes(),
+            duration_ms: *duration_ms,
+            synced: *synced,
+        },
+        MeasureFrame::ArenaAt { node, port } => WireMeasure::ArenaAt { node: *node.as_bytes(), port: *port },
+        MeasureFrame::NoArena(why) => WireMeasure::NoArena { why: place(&NoArena::ALL, why) },
+        MeasureFrame::Tally { thoughts } => WireMeasure::Tally { thoughts: *thoughts },
+        MeasureFrame::Tallied(Tally { thoughts, cpu_us }) => {
+            WireMeasure::Tallied { thoughts: *thoughts, cpu_us: *cpu_us }
+        }
+        MeasureFrame::Bulk { bytes } => WireMeasure::Bulk { bytes: *bytes },
+        MeasureFrame::Taken { bytes } => WireMeasure::Taken { bytes: *bytes },
     })
+}
+
+/// Where it stands in the list of all there are.
+fn place<T: PartialEq>(all: &[T], one: &T) -> u8 {
+    let place = all.iter().position(|other| other == one);
+    place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
 }
 
 /// A measure frame from its bytes, which come without their length. A dry thought is sound in form, and not yet checked against keys.
@@ -351,6 +369,22 @@ pub fn decode_measure(bytes: &[u8], federation: &FederationId) -> Result<Measure
             let outcome = known.ok_or(WireFault::Malformed("an outcome that there is not"))?;
             MeasureFrame::Weighed { number, outcome }
         }
+        WireMeasure::Arena { writer, reader, duration_ms, synced } => {
+            let (writer, reader) = (NodeId::from_key(writer)?, NodeId::from_key(reader)?);
+            MeasureFrame::Arena(ArenaWanted { writer, reader, duration_ms, synced })
+        }
+        WireMeasure::ArenaAt { node, port } => MeasureFrame::ArenaAt { node: NodeId::from_key(node)?, port },
+        WireMeasure::NoArena { why } => {
+            let known = NoArena::ALL.get(usize::from(why)).copied();
+            MeasureFrame::NoArena(known.ok_or(WireFault::Malformed("a reason that there is not"))?)
+        }
+        WireMeasure::Tally { thoughts } => MeasureFrame::Tally { thoughts },
+        WireMeasure::Tallied { thoughts, cpu_us } => MeasureFrame::Tallied(Tally { thoughts, cpu_us }),
+        WireMeasure::Bulk { bytes } if bytes > BULK_BLOCK_BYTES_MAX => {
+            return Err(WireFault::Malformed("more bytes at once than may be"));
+        }
+        WireMeasure::Bulk { bytes } => MeasureFrame::Bulk { bytes },
+        WireMeasure::Taken { bytes } => MeasureFrame::Taken { bytes },
     })
 }
 

@@ -14,6 +14,7 @@ const ONE_AT_A_TIME: DoorBounds = DoorBounds {
     address_per_second: 100,
     address_at_once: 1,
     unproved_per_second: 0,
+    at_once: 128,
     loopback_too: true,
 };
 

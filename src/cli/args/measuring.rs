@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::{
-    api::measurements::{BYTES_DEFAULT, RATE_DEFAULT},
+    api::measurements::{BYTES_DEFAULT, CONTENT_BYTES_DEFAULT, RATE_DEFAULT},
     cli::options,
+    store::Durability,
 };
 
 /// Options of `ping`.
@@ -31,6 +32,28 @@ pub struct PingArgs {
 pub enum BenchCommand {
     /// Measure how long things take to a peer and back, on the running node and beside its work
     Latency(LatencyArgs),
+    /// Measure how much gets through to a peer, between throw-away nodes here and there
+    Throughput(ThroughputArgs),
+}
+
+/// Options of `bench throughput`.
+///
+/// Thoughts that are signed, delivered, verified and stored, a catch-up of all of them, and bytes in bulk. The thoughts are those of throw-away
+/// nodes, which both sides make for it and remove afterwards, so nobody's books change. It keeps both machines busy while it runs.
+#[derive(Args, Clone, Debug)]
+pub struct ThroughputArgs {
+    /// Linked peer: an id, the start of one, or a name [default: all that are linked, one after the other]
+    #[arg(value_name = "PEER")]
+    pub peer: Option<String>,
+    /// How long to write to each peer: 5s, 1m; at most 1m
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = options::lifetime)]
+    pub duration: u64,
+    /// Bytes of each content, 64 to 16384
+    #[arg(long, value_name = "BYTES", default_value_t = CONTENT_BYTES_DEFAULT)]
+    pub size: usize,
+    /// When a commit counts, on both sides: full (when it is on the disk) or normal
+    #[arg(long, value_name = "WHEN", default_value = "full")]
+    pub durability: Durability,
 }
 
 /// Options of `bench latency`.

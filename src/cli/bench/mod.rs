@@ -1,7 +1,8 @@
-//! `cogmesh bench latency`: the running node measures its links, and this shows what it found.
+//! `cogmesh bench latency`: the running node measures its links, and this shows what it found. (`throughput.rs`: `cogmesh bench throughput`.)
 
 mod chart;
 mod page;
+pub mod throughput;
 
 use std::{
     fs,
@@ -81,12 +82,12 @@ async fn all_linked(client: &Client) -> anyhow::Result<Vec<String>> {
 }
 
 /// Waits, and meanwhile shows how much time has passed of what all will take.
-async fn shown_meanwhile(
-    asked: impl Future<Output = anyhow::Result<Latency>>,
+async fn shown_meanwhile<T>(
+    asked: impl Future<Output = anyhow::Result<T>>,
     progress: Option<&Progress>,
     (place, many): (usize, usize),
     takes: Duration,
-) -> anyhow::Result<Latency> {
+) -> anyhow::Result<T> {
     let begun = Instant::now();
     let mut look = interval(LOOK);
     let mut asked = std::pin::pin!(asked);

@@ -175,6 +175,7 @@ impl Lab {
             disk_free_min: 0,
             write_without_peers: false,
             rebuild_from_peers: false,
+            lends_arenas: true,
         };
         node::start(config).await.with_context(|| format!("can't start {name}"))
     }

@@ -1,11 +1,15 @@
-//! Answering a peer that measures: a bare port, and dry thoughts, which go the way of live ones as far as the core and are then forgotten.
+//! Answering a peer that measures: a bare port; dry thoughts, which go the way of live ones as far as the core and are then forgotten; and
+//! what it asks of an arena that it was given.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use quinn::SendStream;
 use tokio::{sync::oneshot, task::JoinSet};
 
-use super::floor::Port;
+use super::{
+    arena::{ArenaPlace, Lent},
+    floor::Port,
+};
 use crate::{
     log::Segment,
     net::{
@@ -32,6 +36,7 @@ pub(in crate::net) async fn answer(
     // It fails only where the stream is gone, and then so does the write.
     drop(send.set_priority(row(StreamKind::Measure).priority));
     let mut ports = JoinSet::new();
+    let mut lent: Option<Lent> = None;
     while let Some(bytes) = frames.next().await? {
         let decoded = wire::decode_measure(&bytes, &shared.rules.federation);
         let answer = match decoded.map_err(|fault| Stopped::Violated(fault.refusal()))? {
@@ -41,7 +46,39 @@ pub(in crate::net) async fn answer(
                 let Some(outcome) = weighed(shared, link, segment).await else { return Ok(()) };
                 MeasureFrame::Weighed { number, outcome }
             }
-            MeasureFrame::FloorAt { .. } | MeasureFrame::NoFloor | MeasureFrame::Weighed { .. } => {
+            MeasureFrame::Arena(wanted) if lent.is_none() => match Lent::ask(shared, link, wanted).await {
+                Some(Ok((given, ArenaPlace { node, port }))) => {
+                    lent = Some(given);
+                    shared.measured.arenas.fetch_add(1, Ordering::Relaxed);
+                    MeasureFrame::ArenaAt { node, port }
+                }
+                Some(Err(why)) => MeasureFrame::NoArena(why),
+                None => return Ok(()),
+            },
+            MeasureFrame::Arena(_) => return Err(malformed("a second arena on one stream")),
+            MeasureFrame::Tally { thoughts } => match &lent {
+                Some(given) => match given.tally(thoughts).await {
+                    Some(tally) => MeasureFrame::Tallied(tally),
+                    // It was taken away; the stream's end says so.
+                    None => return Ok(()),
+                },
+                None => return Err(malformed("a tally without an arena")),
+            },
+            MeasureFrame::Bulk { bytes } => {
+                let taken = lent.as_mut().is_some_and(|given| given.takes(bytes));
+                if !taken {
+                    return Err(malformed("bytes in bulk without an arena, or too many of them"));
+                }
+                frames.skip(usize::try_from(bytes).unwrap_or(usize::MAX)).await?;
+                MeasureFrame::Taken { bytes }
+            }
+            MeasureFrame::FloorAt { .. }
+            | MeasureFrame::NoFloor
+            | MeasureFrame::Weighed { .. }
+            | MeasureFrame::ArenaAt { .. }
+            | MeasureFrame::NoArena(_)
+            | MeasureFrame::Tallied(_)
+            | MeasureFrame::Taken { .. } => {
                 return Err(malformed("an answer to a question that was not asked"));
             }
         };

@@ -169,7 +169,13 @@ impl Floor {
 }
 
 /// The address of this machine from which that one is reached, with any port. Nothing is sent for it.
-async fn local(peer: SocketAddr) -> io::Result<SocketAddr> {
+///
+/// # Errors
+/// There is none.
+///
+/// # Cancel safety
+/// Nothing is lost.
+pub async fn local(peer: SocketAddr) -> io::Result<SocketAddr> {
     let any = match peer {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

@@ -1,11 +1,13 @@
-//! Measuring how long things take between two nodes, on a live link and beside everything else that happens on it.
+//! Measuring how long things take between two nodes, and how much, on a live link and beside everything else that happens on it.
 //!
 //! Whoever measures asks (`asking.rs`), the other side answers (`answering.rs`): it echoes what comes on a probe stream (`lane.rs`) and in
-//! datagrams, opens a bare UDP port for the floor (`floor.rs`), and checks and weighs dry thoughts, of which nothing is kept. All times are
+//! datagrams, opens a bare UDP port for the floor (`floor.rs`), and checks and weighs dry thoughts, of which nothing is kept; and it gives an
+//! arena, a throw-away node for measurements of throughput (`arena.rs`). All times are
 //! taken by the asker with one clock, between two calls of this program: what the transport estimates is not looked at, because it reads
 //! high when timers are late.
 
 mod answering;
+mod arena;
 mod asking;
 mod floor;
 mod lane;
@@ -23,7 +25,9 @@ use tokio::{sync::mpsc, task::coop::consume_budget};
 
 pub(super) use self::{answering::answer, floor::FLOOR_BYTES, lane::round_trip};
 pub use self::{
+    arena::{ArenaAsked, ArenaPlace, Borrowed, Bulk, TallyAsked},
     asking::{Measuring, Thoughts},
+    floor::local as local_address_towards,
     lane::PING_BYTES_MAX,
 };
 use super::links::{Link, Shared};
@@ -100,6 +104,12 @@ pub enum MeasureError {
     /// The peer's program is older. It would take such a stream for a violation, so none was opened.
     #[error("the peer's program is too old to be measured so")]
     Unsupported,
+    /// It ended the measurement by itself: it stops, or has no more room or time for it.
+    #[error("the peer ended the measurement")]
+    Ended,
+    /// It answers something else than what was asked.
+    #[error("the peer's answer is not understood")]
+    NotUnderstood,
     /// Somebody else of this node measures it.
     #[error("this link is being measured")]
     Taken,
@@ -122,6 +132,8 @@ pub struct MeasureCounts {
     pub dry_checked: u64,
     /// Dry thoughts that were not looked at, because there were too many.
     pub dry_busy: u64,
+    /// Arenas that were given.
+    pub arenas: u64,
 }
 
 /// What all links of an endpoint share of this.
@@ -133,6 +145,7 @@ pub(super) struct Measured {
     datagrams: AtomicU64,
     dry_checked: AtomicU64,
     dry_busy: AtomicU64,
+    arenas: AtomicU64,
 }
 
 impl Default for Measured {
@@ -144,6 +157,7 @@ impl Default for Measured {
             datagrams: AtomicU64::default(),
             dry_checked: AtomicU64::default(),
             dry_busy: AtomicU64::default(),
+            arenas: AtomicU64::default(),
         }
     }
 }
@@ -167,6 +181,7 @@ impl Measured {
             datagrams: read(&self.datagrams),
             dry_checked: read(&self.dry_checked),
             dry_busy: read(&self.dry_busy),
+            arenas: read(&self.arenas),
         }
     }
 }

@@ -339,8 +339,34 @@ pub(super) enum WireMeasure<'a> {
         number: u64,
         outcome: u8,
     },
+    Arena {
+        writer: [u8; 32],
+        reader: [u8; 32],
+        duration_ms: u32,
+        synced: bool,
+    },
+    ArenaAt {
+        node: [u8; 32],
+        port: u16,
+    },
+    NoArena {
+        why: u8,
+    },
+    Tally {
+        thoughts: u64,
+    },
+    Tallied {
+        thoughts: u64,
+        cpu_us: u64,
+    },
+    Bulk {
+        bytes: u32,
+    },
+    Taken {
+        bytes: u32,
+    },
 }
 
 impl WireMeasure<'_> {
-    pub(super) const KINDS: u32 = 5;
+    pub(super) const KINDS: u32 = 12;
 }

@@ -166,6 +166,18 @@ fn measure_frames() -> Vec<MeasureFrame> {
         MeasureFrame::Dry { number: 8, segment: dry(&"x".repeat(DRY_CONTENT_BYTES_MAX)) },
     ];
     frames.extend(Weighed::ALL.map(|outcome| MeasureFrame::Weighed { number: u64::MAX, outcome }));
+    let [writer, reader] = [1, 2].map(|seed| Identity::from_seed(&[seed; 32]).unwrap().node_id());
+    frames.extend(
+        [true, false]
+            .map(|synced| ArenaWanted { writer, reader, duration_ms: 5_000, synced })
+            .map(MeasureFrame::Arena),
+    );
+    frames.push(MeasureFrame::ArenaAt { node: reader, port: 40_000 });
+    frames.extend(NoArena::ALL.map(MeasureFrame::NoArena));
+    frames.push(MeasureFrame::Tally { thoughts: 7 });
+    frames.push(MeasureFrame::Tallied(Tally { thoughts: u64::MAX, cpu_us: 3 }));
+    frames.push(MeasureFrame::Bulk { bytes: BULK_BLOCK_BYTES_MAX });
+    frames.push(MeasureFrame::Taken { bytes: u32::MAX });
     frames
 }
 
@@ -174,6 +186,25 @@ fn every_measure_frame_comes_back_as_it_went() {
     for frame in measure_frames() {
         assert_eq!(decode_measure(body(&encode_measure(&frame).unwrap()), &FEDERATION), Ok(frame));
     }
+}
+
+#[test]
+fn what_a_measure_frame_can_not_say_is_refused() {
+    let reader = Identity::from_seed(&[1; 32]).unwrap().node_id();
+    let spoiled = |frame, at: usize, bytes: &[u8]| {
+        let mut spoiled = body(&encode_measure(&frame).unwrap()).to_vec();
+        spoiled[at..at + bytes.len()].copy_from_slice(bytes);
+        decode_measure(&spoiled, &FEDERATION)
+    };
+    let too_much = (BULK_BLOCK_BYTES_MAX + 1).to_le_bytes();
+    let bulk = MeasureFrame::Bulk { bytes: BULK_BLOCK_BYTES_MAX };
+    assert!(matches!(spoiled(bulk, 4, &too_much), Err(WireFault::Malformed(_))));
+    assert!(matches!(spoiled(MeasureFrame::NoArena(NoArena::Failed), 4, &[6]), Err(WireFault::Malformed(_))));
+    let arena = MeasureFrame::Arena(ArenaWanted { writer: reader, reader, duration_ms: 1, synced: true });
+    assert!(matches!(spoiled(arena.clone(), 4, &[0; 32]), Err(WireFault::Key(_))), "a key of small order");
+    assert!(matches!(spoiled(arena, 72, &[2]), Err(WireFault::Malformed(_))));
+    let at = MeasureFrame::ArenaAt { node: reader, port: 1 };
+    assert!(matches!(spoiled(at, 4, &[0; 32]), Err(WireFault::Key(_))));
 }
 
 #[test]
