@@ -20,3 +20,4 @@ mod secrets;
 mod stalled;
 mod support;
 mod tcp;
+mod throughput;

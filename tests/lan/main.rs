@@ -27,4 +27,5 @@ mod partition;
 mod powerups;
 mod strangers;
 mod subnets;
+mod throughput;
 mod weather;

@@ -10,9 +10,15 @@ use bytes::Bytes;
 use cogmesh::{
     ledger::types::Millis,
     log::{Entry, Hash, Head, Header, Segment, Signature},
-    net::{Echo, Kind, MeasureError, Measuring, NetEvent, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, ProbeError},
+    net::{
+        ArenaAsked, ArenaPlace, Echo, Kind, MeasureError, Measuring, NetEvent, PAYLOAD_BYTES_MAX,
+        PAYLOAD_BYTES_MIN, ProbeError,
+    },
     protocol::{
-        frame::{ControlFrame, DRY_CONTENT_BYTES_MAX, MeasureFrame, Weighed},
+        frame::{
+            ArenaWanted, BULK_BLOCK_BYTES_MAX, ControlFrame, DRY_CONTENT_BYTES_MAX, MeasureFrame, NoArena,
+            Tally, Weighed,
+        },
         input::LinkId,
         refusal::RefusalCode,
         wire,
@@ -116,6 +122,80 @@ async fn a_link_is_measured_by_one_at_a_time_and_is_free_afterwards() {
     let (third, mut back) = measuring(&one, from_one, 64).await;
     third.ask_datagram(1);
     assert_eq!(next(&mut back).await, (Kind::Datagram, 1));
+}
+
+fn wanted() -> ArenaWanted {
+    let [writer, reader] = [11, 12].map(|seed| identity(seed).node_id());
+    ArenaWanted { writer, reader, duration_ms: 1_000, synced: true }
+}
+
+/// The next that happens is that somebody asks for an arena.
+async fn asked(node: &mut Node) -> ArenaAsked {
+    match node.next().await {
+        NetEvent::Arena(asked) => *asked,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_arena_is_asked_for_and_what_it_holds_and_bytes_go_its_way_in_bulk() {
+    let (mut one, mut two) = (node(1), node(2));
+    let (from_one, _) = admitted(&mut one, &mut two).await;
+    let place = ArenaPlace { node: identity(13).node_id(), port: 40_000 };
+    let lending = tokio::spawn(async move {
+        let ArenaAsked { node, wanted: asked_for, answer, mut tallies, .. } = asked(&mut two).await;
+        assert_eq!((node, asked_for), (identity(1).node_id(), wanted()));
+        answer.send(Ok(place)).unwrap();
+        let mut questions = vec![];
+        while let Some(question) = tallies.recv().await {
+            questions.push(question.thoughts);
+            question.answer.send(Tally { thoughts: 5, cpu_us: 7 }).unwrap();
+        }
+        (two, questions)
+    });
+    let (mut borrowed, found) = one.endpoint.borrow_arena(from_one, wanted()).await.unwrap().unwrap();
+    assert_eq!((found, borrowed.address(found).port()), (place, 40_000));
+    assert_eq!(borrowed.tally(9).await, Ok(Tally { thoughts: 5, cpu_us: 7 }));
+    let duration = Duration::from_millis(50);
+    let bulk = borrowed.bulk(duration).await.unwrap();
+    assert!(bulk.bytes >= BULK_BLOCK_BYTES_MAX.into() && bulk.took >= duration, "{bulk:?}");
+    assert_eq!(
+        borrowed.tally(10).await,
+        Ok(Tally { thoughts: 5, cpu_us: 7 }),
+        "in step after bytes that are no frames"
+    );
+    drop(borrowed);
+    let (two, questions) =
+        timeout(PATIENCE, lending).await.expect("the arena outlives whoever asked").unwrap();
+    assert_eq!(questions, [9, 10]);
+    assert_eq!(two.endpoint.measure_counts().arenas, 1);
+    assert_eq!(two.endpoint.link_count(), 1, "the link stands");
+}
+
+#[tokio::test]
+async fn whoever_gets_no_arena_or_loses_it_hears_why() {
+    let (mut one, mut two) = (node(1), node(2));
+    let (from_one, _) = admitted(&mut one, &mut two).await;
+    for why in NoArena::ALL {
+        let (refused, ()) = tokio::join!(one.endpoint.borrow_arena(from_one, wanted()), async {
+            asked(&mut two).await.answer.send(Err(why)).unwrap();
+        });
+        assert_eq!(refused.unwrap().err(), Some(why));
+    }
+    let place = ArenaPlace { node: identity(13).node_id(), port: 40_000 };
+    let (borrowed, lent) = tokio::join!(one.endpoint.borrow_arena(from_one, wanted()), async {
+        let ArenaAsked { answer, tallies, .. } = asked(&mut two).await;
+        answer.send(Ok(place)).unwrap();
+        tallies
+    });
+    let (mut borrowed, _) = borrowed.unwrap().unwrap();
+    drop(lent);
+    assert_eq!(borrowed.tally(1).await, Err(MeasureError::Ended), "its owner took it away");
+    drop(two);
+    one.disconnected().await;
+    assert_eq!(borrowed.tally(1).await, Err(MeasureError::LinkGone));
+    borrowed.gone().await;
+    assert_eq!(one.endpoint.borrow_arena(from_one, wanted()).await.err(), Some(MeasureError::LinkGone));
 }
 
 #[tokio::test]
@@ -264,6 +344,35 @@ async fn a_second_bare_port_and_an_answer_that_nobody_asked_for_are_refused() {
         let mut asking = Asking::open(&rude).await;
         for frame in &frames {
             asking.ask(frame).await;
+        }
+        let refusal = node.violated().await;
+        assert_eq!(refusal.code, RefusalCode::Malformed);
+        assert!(refusal.about.contains(about), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_an_arena_takes_is_refused_without_one_and_so_is_a_second_one() {
+    let bulk = MeasureFrame::Bulk { bytes: BULK_BLOCK_BYTES_MAX };
+    for (frames, about) in [
+        (vec![bulk], "in bulk without an arena"),
+        (vec![MeasureFrame::Tally { thoughts: 1 }], "a tally without an arena"),
+        (vec![MeasureFrame::Arena(wanted()); 2], "a second arena"),
+        (vec![MeasureFrame::Taken { bytes: 1 }], "an answer to a question"),
+    ] {
+        let mut node = node(1);
+        let (rude, link) = rude(&mut node, Some(1 << 16)).await;
+        node.endpoint.admit(link);
+        let mut asking = Asking::open(&rude).await;
+        let arenas = frames.iter().filter(|frame| matches!(frame, MeasureFrame::Arena(_))).count();
+        for frame in &frames {
+            asking.ask(frame).await;
+        }
+        let mut lent = vec![];
+        if arenas > 0 {
+            let ArenaAsked { answer, tallies, .. } = asked(&mut node).await;
+            answer.send(Ok(ArenaPlace { node: identity(13).node_id(), port: 1 })).unwrap();
+            lent.push(tallies);
         }
         let refusal = node.violated().await;
         assert_eq!(refusal.code, RefusalCode::Malformed);

@@ -135,6 +135,11 @@ impl Arenas {
         self.tasks.wait().await;
     }
 
+    /// Waits until nobody has an arena; not for long.
+    pub(super) async fn vacant(&self) {
+        drop(timeout(TURN_MAX, self.turn.acquire()).await);
+    }
+
     /// The place for an arena, once whoever had it before is gone.
     ///
     /// # Errors
@@ -181,6 +186,11 @@ impl Ground {
             Ok(Arena { node, dir, ground: Some(ground) })
         });
         starting.await.map_err(|_| StartError::Failed)?
+    }
+
+    /// Whose it is.
+    pub(super) fn arenas(&self) -> Arc<Arenas> {
+        Arc::clone(&self.arenas)
     }
 
     /// What ends with the node.
@@ -305,8 +315,20 @@ pub(super) fn locked(budget: &Mutex<Budget>) -> std::sync::MutexGuard<'_, Budget
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::net::ArenaPlace;
+
+    /// An arena that dials that one.
+    pub(in crate::node::throughput) async fn enter(
+        ground: &Arc<Ground>,
+        dir: PathBuf,
+        place: ArenaPlace,
+    ) -> Arena {
+        let [at, there] = [0, place.port].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let dials = Some((place.node, there));
+        ground.start(ArenaSetup { dir, at, dials, durability: Durability::Normal }).await.unwrap()
+    }
 
     #[test]
     fn what_measurements_left_is_removed_and_nothing_else() {

@@ -39,6 +39,11 @@ impl Contents {
         Self { texts: (0..TEXTS).map(text).collect(), bytes }
     }
 
+    /// How many bytes each has.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// That of this number; no two are alike.
     pub(super) fn of(&self, number: u64) -> String {
         let mut content = String::with_capacity(self.bytes + 8);
@@ -100,7 +105,7 @@ mod tests {
         let min = Policy::default().coherence_min_ppm;
         for bytes in [*SIZE.start(), 100, 256, 2_000, *SIZE.end()] {
             let contents = Contents::new(bytes);
-            for number in (0..2_000).chain([1 << 18, u64::MAX >> 20]) {
+            for number in (0..TEXTS).step_by(3).chain([1 << 18, u64::MAX]) {
                 let content = contents.of(number);
                 assert_eq!(content.len(), bytes);
                 assert!(measure(&content).coherence() >= min, "{bytes}: {content}");

@@ -1,6 +1,7 @@
 //! Flood: thoughts as fast as both sides take them, with so many under way at a time, and what became of them.
 
 use std::{
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -29,8 +30,10 @@ use crate::{
     },
 };
 
-/// Submissions that wait for their answers: half of what a node takes before it says that it is busy.
-const UNDER_WAY: usize = 512;
+/// Submissions that wait for their answers: half of what a node takes before it says that it is busy; and fewer long ones, so that what is
+/// under way at the end is done soon.
+const UNDER_WAY: RangeInclusive<usize> = 32..=512;
+const UNDER_WAY_BYTES: usize = 512 << 10;
 /// The session of all thoughts.
 const SESSION: &str = "bench";
 /// From so many bytes on no more is written, so that what is under way still finds its place.
@@ -112,7 +115,8 @@ async fn write(
         is_done: AtomicBool::new(false),
         fault: Mutex::new(None),
     });
-    let mut writers: JoinSet<()> = (0..UNDER_WAY).map(|_| Arc::clone(&pen).write()).collect();
+    let many = (UNDER_WAY_BYTES / pen.contents.bytes()).clamp(*UNDER_WAY.start(), *UNDER_WAY.end());
+    let mut writers: JoinSet<()> = (0..many).map(|_| Arc::clone(&pen).write()).collect();
     tokio::select! {
         () = sleep(duration) => {}
         why = cut_short(ground, node) => pen.end(why),

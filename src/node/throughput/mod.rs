@@ -178,13 +178,16 @@ pub(super) async fn turn(arenas: &Arc<Arenas>) -> Result<Turn, ThroughputError> 
 pub(super) async fn measure(turn: Turn, endpoint: &Endpoint, plan: Plan) -> Throughput {
     let Turn(ground) = turn;
     let mut found = Throughput::default();
-    let stop = ground.stop();
+    let (stop, arenas) = (ground.stop(), ground.arenas());
     let measurement = Measurement { ground, plan };
     found.why = match stop.run_until_cancelled(measurement.run(endpoint, &mut found)).await {
         Some(Ok(())) => found.why,
         Some(Err(why)) => Some(why),
         None => Some(Why::new("stopping", "this node stops")),
     };
+    drop(measurement);
+    // Whoever hears the answer finds nothing left of it.
+    arenas.vacant().await;
     found
 }
 
@@ -217,7 +220,7 @@ impl Measurement {
         let bulk = opposite.borrowed.bulk(BULK_FOR).await?;
         found.bulk_bytes_per_s = per_second(bulk.bytes, bulk.took);
         let arena = self.enter(writer_dir, &opposite).await?;
-        let link = linked(&arena, &opposite).await?;
+        let link = linked(&arena, place).await?;
         let contents = Arc::new(Contents::new(self.plan.bytes));
         let flood =
             flood::run(&self.ground, (&arena, link), &mut opposite, contents, self.plan.duration).await;
@@ -226,7 +229,7 @@ impl Measurement {
         found.why = why;
         arena.end().await;
         let arena = self.enter(reader_dir, &opposite).await?;
-        linked(&arena, &opposite).await?;
+        linked(&arena, place).await?;
         found.catch_up_per_s = Some(caught_up(&arena, &mut opposite, flood.stored).await?);
         arena.end().await;
         Ok(())
@@ -245,7 +248,7 @@ impl Measurement {
 }
 
 /// Waits until an arena is linked with the peer's.
-async fn linked(arena: &Arena, opposite: &Opposite) -> Result<LinkId, Why> {
+async fn linked(arena: &Arena, place: ArenaPlace) -> Result<LinkId, Why> {
     let mut events = arena.node.events();
     let verified = async {
         loop {
@@ -257,7 +260,7 @@ async fn linked(arena: &Arena, opposite: &Opposite) -> Result<LinkId, Why> {
             }
         }
     };
-    let port = opposite.place.port;
+    let port = place.port;
     timeout(REACH_MAX, verified).await.map_err(|_| {
         Why::new(
             "unreachable",
@@ -267,7 +270,7 @@ async fn linked(arena: &Arena, opposite: &Opposite) -> Result<LinkId, Why> {
             ),
         )
     })?;
-    link_to(arena, opposite.place.node).await.ok_or_else(lost)
+    link_to(arena, place.node).await.ok_or_else(lost)
 }
 
 async fn link_to(arena: &Arena, node: NodeId) -> Option<LinkId> {
@@ -318,4 +321,45 @@ fn lost() -> Why {
 fn per_second(many: u64, took: Duration) -> Option<f64> {
     let seconds = took.as_secs_f64();
     (seconds > 0.0).then(|| many as f64 / seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UdpSocket;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{arenas::tests::enter, lending::tests::lender, *};
+
+    /// As behind a firewall that lets nothing but the node's own port through.
+    #[tokio::test]
+    async fn an_arena_that_can_not_be_reached_is_given_up_soon_and_the_reason_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = lender(dir.path(), |_| {});
+        let ground = here.ground().await.unwrap();
+        let (entered, node) = ground.dir_with_key(Durability::Normal).await.unwrap();
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let place = ArenaPlace { node, port: silent.local_addr().unwrap().port() };
+        let arena = enter(&ground, entered, place).await;
+        let why = linked(&arena, place).await.unwrap_err();
+        assert_eq!(why.code, "unreachable");
+        assert!(why.text.contains("firewall") && why.text.contains(&place.port.to_string()), "{}", why.text);
+    }
+
+    #[tokio::test]
+    async fn a_measurement_waits_for_the_end_of_the_one_before_but_not_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let arenas = lender(dir.path(), |_| {});
+        let first = turn(&arenas).await.unwrap();
+        assert_eq!(turn(&arenas).await.unwrap_err(), ThroughputError::Taken);
+        let (second, ()) = tokio::join!(turn(&arenas), async {
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        drop(second.unwrap());
+        let full = Arc::new(Arenas::new(
+            &lending::tests::config(dir.path(), |config| config.disk_free_min = u64::MAX / 2),
+            CancellationToken::new(),
+        ));
+        assert_eq!(turn(&full).await.unwrap_err(), ThroughputError::NoRoom);
+    }
 }
