@@ -200,8 +200,7 @@ fn launch(
     let (commits_sender, commits_seen) = watch::channel(0);
     let pruned_after = commits_seen.clone();
     let (ended_sender, ended) = watch::channel(None);
-    let monitor = Arc::new(Monitor::default());
-    let stop = CancellationToken::new();
+    let (monitor, stop) = (Arc::new(Monitor::default()), CancellationToken::new());
     let arenas = Arc::new(Arenas::new(config, stop.clone()));
     let handle = Handle::new(Shared {
         about,

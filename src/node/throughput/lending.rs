@@ -57,7 +57,8 @@ impl Arenas {
         let (arena, ground, session) = match self.open(&wanted, address).await {
             Ok(opened) => opened,
             Err(why) => {
-                tracing::info!(peer = %node.short(), %why, "a peer that wants to measure throughput is refused");
+                // A peer can ask as often as it likes.
+                tracing::debug!(peer = %node.short(), %why, "a peer that wants to measure throughput is refused");
                 // It may have gone away.
                 let _gone = answer.send(Err(why));
                 return;
@@ -93,14 +94,20 @@ impl Arenas {
         if duration > DURATION_MAX {
             return Err(NoArena::TooLong);
         }
+        let wanted_in_all = duration.saturating_add(SESSION_REST_USUAL);
+        let is_spent = || locked(&self.budget).left(Instant::now()) < wanted_in_all;
+        // Before anything is looked at that costs something, and again when whoever was before has spent its part.
+        if is_spent() {
+            return Err(NoArena::TooOften);
+        }
         let ground = self.ground().await.map_err(|why| match why {
             NoGround::Taken => NoArena::Busy,
             NoGround::NoRoom => NoArena::NoRoom,
         })?;
-        let begun = Instant::now();
-        if locked(&self.budget).left(begun) < duration.saturating_add(SESSION_REST_USUAL) {
+        if is_spent() {
             return Err(NoArena::TooOften);
         }
+        let begun = Instant::now();
         let session = Session { arenas: Arc::clone(self), begun };
         let arena = start(&ground, wanted, peer).await.map_err(|error| {
             tracing::warn!(error = %error, "a throw-away node for a peer's measurement can't be started");
