@@ -75,12 +75,10 @@ struct Token<'a> {
     is_cjk: bool,
 }
 
-impl<'a> Token<'a> {
-    fn new(text: &'a str, is_cjk: bool) -> Self {
-        let mut start = [0; 8];
-        start.iter_mut().zip(text.bytes()).for_each(|(to, byte)| *to = byte);
-        Self { start: u64::from_be_bytes(start), text, is_cjk }
-    }
+fn start_of(text: &str) -> u64 {
+    let mut start = [0; 8];
+    start.iter_mut().zip(text.bytes()).for_each(|(to, byte)| *to = byte);
+    u64::from_be_bytes(start)
 }
 
 /// What one look through a content gives.
@@ -100,7 +98,8 @@ fn scan(lowered: &str) -> Scan<'_> {
         } else if is_cjk(scalar) {
             end_run(lowered.get(run_start..at), &mut tokens);
             run_start = at + scalar.len_utf8();
-            tokens.extend(lowered.get(at..run_start).map(|text| Token::new(text, true)));
+            let text = lowered.get(at..run_start);
+            tokens.extend(text.map(|text| Token { start: start_of(text), text, is_cjk: true }));
             chars = chars.saturating_add(3);
         } else {
             // Contents are bounded far below; saturating makes the function total.
@@ -115,7 +114,7 @@ fn end_run<'a>(run: Option<&'a str>, tokens: &mut Vec<Token<'a>>) {
     // Runs begin and end between scalars, so there always is one.
     let text = run.unwrap_or_default().trim_matches(is_punctuation);
     if !text.is_empty() {
-        tokens.push(Token::new(text, false));
+        tokens.push(Token { start: start_of(text), text, is_cjk: false });
     }
 }
 

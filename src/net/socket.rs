@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Once,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -153,9 +154,42 @@ fn bound(address: SocketAddr, device: Option<&str>) -> io::Result<UdpSocket> {
     // Less room than asked for is slower, and no reason not to start.
     drop(socket.set_recv_buffer_size(BUFFER_BYTES));
     drop(socket.set_send_buffer_size(BUFFER_BYTES));
+    hint_at_room(&socket);
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Says, once, what would permit more: where bursts overflow a buffer, packets are lost and sent again.
+fn hint_at_room(socket: &Socket) {
+    static SAID: Once = Once::new();
+    // Linux tells the double of what may be used (socket(7)); others tell what it is.
+    let permitted = |got: io::Result<usize>| match cfg!(any(target_os = "linux", target_os = "android")) {
+        true => got.map(|bytes| bytes / 2),
+        false => got,
+    };
+    let few = |got: io::Result<usize>| permitted(got).ok().filter(|bytes| *bytes < BUFFER_BYTES);
+    let (receive, send) = (few(socket.recv_buffer_size()), few(socket.send_buffer_size()));
+    if receive.is_some() || send.is_some() {
+        SAID.call_once(|| tracing::info!("{}", room_hint(receive, send)));
+    }
+}
+
+fn room_hint(receive: Option<usize>, send: Option<usize>) -> String {
+    let each = [(receive, "receive", "rmem"), (send, "send", "wmem")];
+    let each: Vec<String> = each
+        .iter()
+        .filter_map(|(bytes, what, setting)| {
+            let kib = (*bytes)? >> 10;
+            Some(format!(
+                "{what} buffers of {kib} KiB (`sysctl -w net.core.{setting}_max={BUFFER_BYTES}` permits more)"
+            ))
+        })
+        .collect();
+    format!(
+        "the system lets UDP sockets have {} only; where bursts overflow them, packets are sent again",
+        each.join(" and ")
+    )
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -208,6 +242,14 @@ mod tests {
         assert!(error.to_string().contains("--port"), "{error}");
         let second = open(&ListenOn::Loopback, None).unwrap();
         assert!(second[0].local_addr().unwrap().port() > taken);
+    }
+
+    #[test]
+    fn a_system_that_gives_little_room_is_told_of_with_what_would_give_more() {
+        let said = room_hint(Some(208 << 10), None);
+        assert!(said.contains("receive buffers of 208 KiB"), "{said}");
+        assert!(said.contains("net.core.rmem_max=4194304") && !said.contains("wmem"), "{said}");
+        assert!(room_hint(Some(1 << 20), Some(1 << 20)).contains(" and send buffers of 1024 KiB"));
     }
 
     #[test]

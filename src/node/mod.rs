@@ -191,14 +191,11 @@ fn launch(
     let shelf = Shelf::new(Arc::clone(&store), Arc::clone(&identity), setup.federation);
     let rules = rules(config, &setup);
     let mut federation = Federation::new(setup, books, standing, seed, clock.now(), &mut first);
-    for hint in hints {
-        federation.handle(clock.now(), Input::Hint(hint), &mut first);
-    }
+    hints.into_iter().for_each(|hint| federation.handle(clock.now(), Input::Hint(hint), &mut first));
     let (wish_sender, wishes) = mpsc::channel(WISHES_MAX);
     let (submission_sender, submissions) = mpsc::channel(SUBMISSIONS_MAX);
     let (events, first_events) = broadcast::channel(EVENTS_MAX);
     let (commits_sender, commits_seen) = watch::channel(0);
-    let pruned_after = commits_seen.clone();
     let (ended_sender, ended) = watch::channel(None);
     let (monitor, stop) = (Arc::new(Monitor::default()), CancellationToken::new());
     let arenas = Arc::new(Arenas::new(config, stop.clone()));
@@ -222,7 +219,7 @@ fn launch(
         stop: stop.clone(),
         ended,
     });
-    let stores = watch_store(config, &store, (Arc::clone(&clock), pruned_after), &stop);
+    let stores = watch_store(config, &store, (Arc::clone(&clock), handle.commits()), &stop);
     renew(config, &handle, (identity, member, wall(&clock)), &stop);
     let core = Loop {
         federation,
