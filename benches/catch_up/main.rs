@@ -13,27 +13,30 @@
     reason = "a bench may fail where it likes"
 )]
 
-mod backlog;
-mod process;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write},
     path::Path,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use backlog::Backlog;
 use cogmesh::{
     ledger::types::Seq,
     log::{FederationId, NodeId},
     node::{self, Handle},
     protocol::{event::Event, view::PeerState},
 };
-use process::{Process, ROLE, Said, config, now_ns, policy, submit};
+use support::{
+    at_least, at_most,
+    backlog::{Backlog, Filling},
+    cost::{Cost, cpu_ms},
+    process::{self, Process, ROLE, Said, config, now_ns, policy, submit},
+    say,
+};
 use tokio::{
     sync::broadcast::{self, error::RecvError},
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -278,7 +281,7 @@ async fn prepared(dir: &Path, thoughts: u64) -> Backlog {
     node.stop();
     node.stopped().await.unwrap();
     drop(node);
-    backlog::write(dir, own, federation, &policy(), (AUTHORS, thoughts))
+    Filling::new(dir, (own, federation), &policy(), AUTHORS).write(thoughts)
 }
 
 /// Waits for a link; when it stood.
@@ -323,7 +326,7 @@ async fn heard_through(process: &mut Process, last: Seq) -> BTreeMap<Seq, u64> {
     while heard.keys().last() < Some(&last) {
         match timeout(PATIENCE, process.said.recv()).await.unwrap().unwrap() {
             Said::Heard(seq, at) => drop(heard.insert(seq, at)),
-            Said::Submitted(..) => {}
+            Said::Submitted(..) | Said::Done(..) => {}
         }
     }
     heard
@@ -361,36 +364,7 @@ impl Latencies {
     }
 }
 
-fn at_most(what: &str, found: f64, limit: f64) -> bool {
-    verdict(what, found, (found <= limit).then_some(limit).ok_or(limit))
-}
-
-fn at_least(what: &str, found: f64, limit: f64) -> bool {
-    verdict(what, found, (found >= limit).then_some(limit).ok_or(limit))
-}
-
-fn verdict(what: &str, found: f64, limit: Result<f64, f64>) -> bool {
-    let (Ok(bound) | Err(bound)) = limit;
-    let said = if limit.is_ok() { "held" } else { "missed" };
-    say(&format!("= {what}: {found:.2} (limit {bound:.1}: {said})"));
-    limit.is_ok()
-}
-
-/// Processor time of a process, in milliseconds.
-fn cpu_ms(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    ticks * 10
-}
-
 /// Memory of this process that is in use.
 fn rss_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
-fn say(line: &str) {
-    writeln!(io::stdout().lock(), "{line}").unwrap();
+    Cost::of(std::process::id()).rss_kib * 1024
 }

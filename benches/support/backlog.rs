@@ -1,6 +1,9 @@
 //! What was missed: a store full of others' logs, written through the library as a node that had heard them would have.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cogmesh::{
     ledger::{
@@ -40,41 +43,57 @@ pub(crate) struct Backlog {
     pub(crate) corpus: CorpusSize,
 }
 
-/// Writes so many thoughts, in equal shares, of so many authors into the store of a node that is not running.
-pub(crate) fn write(
-    dir: &Path,
-    own: NodeId,
-    federation: FederationId,
-    policy: &Policy,
-    (authors, thoughts): (u8, u64),
-) -> Backlog {
-    let options = StoreOptions {
-        corpus: KEEP_ALL,
-        durability: Durability::Normal,
-        ..StoreOptions::new(federation, own, policy.clone())
-    };
-    let store = SqliteStore::open(&dir.join("store.db"), options).unwrap();
-    let contents = contents();
-    let mut authors: Vec<Author> =
-        (0..authors).map(|number| Author::new(number, federation, policy)).collect();
-    let mut backlog = Backlog { entries: 0, bytes: 0, corpus: CorpusSize::default() };
-    store
-        .commit(&authors.iter_mut().map(|author| backlog.count(author.genesis())).collect::<Vec<_>>())
-        .unwrap();
-    let share = thoughts / authors.len() as u64;
-    let mut records = vec![];
-    for first in (0..share).step_by(SEGMENT as usize) {
-        for author in &mut authors {
-            records.push(backlog.count(author.segment(SEGMENT.min(share - first), &contents)));
-            if records.len() == RECORDS_PER_COMMIT {
-                store.commit(&records).unwrap();
-                records.clear();
+/// Fills the store of a node, while that does not run, with the logs of others. What it writes now follows what it wrote before.
+pub(crate) struct Filling {
+    store: PathBuf,
+    options: StoreOptions,
+    authors: Vec<Author>,
+    contents: Vec<(Thought, String)>,
+}
+
+impl Filling {
+    /// The store of the node `own` in that data directory, and so many authors.
+    pub(crate) fn new(
+        dir: &Path,
+        (own, federation): (NodeId, FederationId),
+        policy: &Policy,
+        authors: u8,
+    ) -> Self {
+        let options = StoreOptions {
+            corpus: KEEP_ALL,
+            durability: Durability::Normal,
+            ..StoreOptions::new(federation, own, policy.clone())
+        };
+        let authors = (0..authors).map(|number| Author::new(number, federation, policy)).collect();
+        Self { store: dir.join("store.db"), options, authors, contents: contents() }
+    }
+
+    /// Writes so many thoughts more, of all authors in equal shares: what that was, and the corpus after it.
+    pub(crate) fn write(&mut self, thoughts: u64) -> Backlog {
+        let store = SqliteStore::open(&self.store, self.options.clone()).unwrap();
+        let mut backlog = Backlog { entries: 0, bytes: 0, corpus: CorpusSize::default() };
+        let unknown = self.authors.iter_mut().filter(|author| author.book.hash == Hash::ZERO);
+        store.commit(&unknown.map(|author| backlog.count(author.genesis())).collect::<Vec<_>>()).unwrap();
+        let share = thoughts / self.authors.len() as u64;
+        let mut records = vec![];
+        for first in (0..share).step_by(SEGMENT as usize) {
+            for author in &mut self.authors {
+                records.push(backlog.count(author.segment(SEGMENT.min(share - first), &self.contents)));
+                if records.len() == RECORDS_PER_COMMIT {
+                    store.commit(&records).unwrap();
+                    records.clear();
+                }
             }
         }
+        store.commit(&records).unwrap();
+        backlog.corpus = store.corpus();
+        backlog
     }
-    store.commit(&records).unwrap();
-    backlog.corpus = store.corpus();
-    backlog
+
+    /// Where each author's log ends.
+    pub(crate) fn ends(&self) -> Vec<(NodeId, Seq)> {
+        self.authors.iter().map(|author| (author.id, author.book.seq())).collect()
+    }
 }
 
 impl Backlog {
