@@ -78,13 +78,14 @@ pub(super) fn remove(
     author: i64,
     seq: i64,
 ) -> rusqlite::Result<Option<Change>> {
-    let mut remove = transaction.prepare_cached(
-        "DELETE FROM contents WHERE author = ?1 AND seq = ?2 RETURNING number, length(content)",
-    )?;
-    let removed = remove.query_row([author, seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let Some((number, bytes)): Option<(i64, i64)> = removed else {
+    let mut find = transaction
+        .prepare_cached("SELECT number, length(content) FROM contents WHERE author = ?1 AND seq = ?2")?;
+    let found = find.query_row([author, seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((number, bytes)): Option<(i64, i64)> = found else {
         return Ok(None);
     };
+    // By its number and without RETURNING: at each savepoint the full-text index is written out, as `writing::put_author` says.
+    transaction.prepare_cached("DELETE FROM contents WHERE number = ?1")?.execute([number])?;
     let mut is_accepted = transaction
         .prepare_cached("SELECT verdict IS 'accepted' FROM entries WHERE author = ?1 AND seq = ?2")?;
     let accepted: bool = is_accepted.query_row([author, seq], |row| row.get(0)).optional()?.unwrap_or(false);
