@@ -109,6 +109,11 @@ impl Race {
         }
         let mut next = Instant::now();
         while !(self.waiting.is_empty() && self.names.is_empty() && self.tries.is_empty()) {
+            // Not by the timer, which counts in whole milliseconds: the first try would wait for as long as a handshake takes.
+            if !self.waiting.is_empty() && next <= Instant::now() {
+                self.start();
+                next = Instant::now() + timing.stagger;
+            }
             let fresh = self.silent.front().map(|(at, _)| *at);
             let step = async {
                 tokio::select! {
