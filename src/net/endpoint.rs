@@ -311,8 +311,21 @@ impl Endpoint {
     /// # Cancel safety
     /// Nothing is lost; the echo is thrown away.
     pub async fn ping(&self, link: LinkId, bytes: usize) -> Result<Duration, ProbeError> {
+        let took = self.pings(link, bytes, 1).await?;
+        took.first().copied().ok_or(ProbeError::NoEcho)
+    }
+
+    /// As [`Endpoint::ping`], so often, each when the one before is back; how long each took. All payloads and one more that goes before
+    /// them have at most [`super::PROBE_BYTES_MAX`] bytes together, and 10 s.
+    ///
+    /// # Errors
+    /// See [`ProbeError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; the echo is thrown away.
+    pub async fn pings(&self, link: LinkId, bytes: usize, count: usize) -> Result<Vec<Duration>, ProbeError> {
         let link = self.shared.links.find(link).ok_or(ProbeError::LinkGone)?;
-        measure::round_trip(&link, bytes).await
+        measure::round_trips(&link, bytes, count).await
     }
 
     /// Begins a measurement of a link with payloads of so many bytes; what comes back is told through `echoes`.

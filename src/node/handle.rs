@@ -284,6 +284,18 @@ impl Handle {
         self.shared.endpoint.ping(link, bytes).await
     }
 
+    /// As [`Handle::ping`], so often, each when the one before is back; how long each took. All payloads and one more have at most
+    /// [`PROBE_BYTES_MAX`](crate::net::PROBE_BYTES_MAX) bytes together, and 10 s.
+    ///
+    /// # Errors
+    /// Where the link is gone or does not answer, or they have more bytes; for people.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn pings(&self, link: LinkId, bytes: usize, count: usize) -> Result<Vec<Duration>, ProbeError> {
+        self.shared.endpoint.pings(link, bytes, count).await
+    }
+
     /// The turn of whoever wants to measure; `None` while somebody else does.
     #[must_use]
     pub fn measuring_turn(&self) -> Option<OwnedSemaphorePermit> {

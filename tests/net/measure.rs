@@ -108,6 +108,10 @@ async fn a_ping_takes_a_round_trip_on_a_stream_that_stands() {
     let long = (64 << 10) + 1;
     assert_eq!(one.endpoint.ping(from_one, long).await, Err(ProbeError::TooLong { bytes: long }));
     assert_eq!(one.endpoint.ping(LinkId(99), 16).await, Err(ProbeError::LinkGone));
+    // An echo carries a mebibyte, one payload that is not measured among it.
+    assert_eq!(one.endpoint.pings(from_one, 256, 4_095).await.unwrap().len(), 4_095);
+    let all = 4_097 * 256;
+    assert_eq!(one.endpoint.pings(from_one, 256, 4_096).await, Err(ProbeError::TooLong { bytes: all }));
 }
 
 #[tokio::test]

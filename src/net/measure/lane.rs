@@ -137,22 +137,34 @@ async fn read(mut receive: RecvStream, bytes: usize, echoes: mpsc::Sender<Echo>)
     }
 }
 
-/// Sends so many bytes there and back on a stream that stands: one payload goes before the one that is measured.
-pub(in crate::net) async fn round_trip(link: &Link, bytes: usize) -> Result<Duration, ProbeError> {
+/// Sends so many bytes there and back on a stream that stands, so often, each when the one before is back; one payload more goes before those
+/// that are measured.
+pub(in crate::net) async fn round_trips(
+    link: &Link,
+    bytes: usize,
+    count: usize,
+) -> Result<Vec<Duration>, ProbeError> {
     if bytes > PING_BYTES_MAX {
         return Err(ProbeError::TooLong { bytes });
+    }
+    // The shortest payload has its number in it.
+    let all_bytes = bytes.max(size_of::<u64>()).saturating_mul(count.saturating_add(1));
+    if all_bytes > PROBE_BYTES_MAX {
+        return Err(ProbeError::TooLong { bytes: all_bytes });
     }
     let pinged = async {
         let gone = |_| ProbeError::LinkGone;
         let (mut lane, mut receive) = Lane::begin(link).await.map_err(gone)?;
-        let mut took = Duration::ZERO;
-        for number in [WARMING, 1] {
+        let mut took = Vec::with_capacity(count);
+        for number in [WARMING].into_iter().chain((0..).take(count)) {
             let sent = payload(&[], number, bytes);
             let mut buffer = vec![0; sent.len()];
             let begun = Instant::now();
             lane.send(sent.clone()).await.map_err(gone)?;
             receive.read_exact(&mut buffer).await.map_err(|_| ProbeError::LinkGone)?;
-            took = begun.elapsed();
+            if number != WARMING {
+                took.push(begun.elapsed());
+            }
             if buffer != sent {
                 return Err(ProbeError::Differs);
             }

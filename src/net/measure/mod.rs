@@ -23,7 +23,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::coop::consume_budget};
 
-pub(super) use self::{answering::answer, floor::FLOOR_BYTES, lane::round_trip};
+pub(super) use self::{answering::answer, floor::FLOOR_BYTES, lane::round_trips};
 pub use self::{
     arena::{ArenaAsked, ArenaPlace, Borrowed, Bulk, TallyAsked},
     asking::{Measuring, Thoughts},
