@@ -9,7 +9,9 @@ use tokio::{select, sync::mpsc, time::sleep};
 use crate::{
     Child, Kind, Message, Order, Report, Role, Scenario, Sent, Tally, Task,
     clock::pace,
+    clock::process_cpu_ns,
     flow::{flood, round_trips, subscribe},
+    report::process_rss_peak_kib,
 };
 
 const WARM_EVERY: Duration = Duration::from_millis(20);
@@ -31,6 +33,11 @@ pub trait PubSub: Send + Sync + Sized + 'static {
     /// What has been published is on its way, as far as the contestant lets it be known.
     fn flush(&self) -> impl Future<Output = anyhow::Result<()>> + Send {
         async { Ok(()) }
+    }
+
+    /// Processes beside this one without which nothing comes through: what they take is part of what a message takes.
+    fn other_processes(&self) -> Vec<u32> {
+        vec![]
     }
 }
 
@@ -85,6 +92,8 @@ pub async fn run<P: PubSub>(task: Task) -> anyhow::Result<()> {
             }
         }
     }
+    let other = |pid: &u32| Other { pid: *pid, cpu_before_ns: process_cpu_ns(*pid) };
+    let others: Vec<Other> = node.other_processes().iter().map(other).collect();
     match task.scenario {
         Scenario::Rtt => {
             let report = round_trips(&task, async |number| {
@@ -105,7 +114,7 @@ pub async fn run<P: PubSub>(task: Task) -> anyhow::Result<()> {
             })
             .await?;
             node.flush().await?;
-            return finish(&mut child, sent).await;
+            return finish(&mut child, &sent, &others).await;
         }
         Scenario::Oneway => {
             let count = (task.seconds * task.rate as f64) as u64;
@@ -123,7 +132,7 @@ pub async fn run<P: PubSub>(task: Task) -> anyhow::Result<()> {
             sent.count = paced.await?;
             sent.end();
             node.flush().await?;
-            return finish(&mut child, sent).await;
+            return finish(&mut child, &sent, &others).await;
         }
         Scenario::Rest => {
             child.sent(0);
@@ -135,9 +144,20 @@ pub async fn run<P: PubSub>(task: Task) -> anyhow::Result<()> {
     }
 }
 
-async fn finish(child: &mut Child, sent: Sent) -> anyhow::Result<()> {
+async fn finish(child: &mut Child, sent: &Sent, others: &[Other]) -> anyhow::Result<()> {
     child.sent(sent.count);
     child.wait_for(Order::End).await?;
-    child.report(&sent.report());
+    let mut report = sent.report();
+    for other in others {
+        report.add("cpu_us", (process_cpu_ns(other.pid) - other.cpu_before_ns) as f64 / 1e3);
+        report.raise("rss_peak_kib", process_rss_peak_kib(other.pid));
+    }
+    child.report(&report);
     Ok(())
+}
+
+/// A process beside this one.
+struct Other {
+    pid: u32,
+    cpu_before_ns: u64,
 }

@@ -13,13 +13,24 @@ impl Report {
     #[must_use]
     pub fn new() -> Self {
         let mut report = Self::default();
-        report.put("rss_peak_kib", status_kib("VmHWM:"));
+        report.put("rss_peak_kib", process_rss_peak_kib(std::process::id()));
         report
     }
 
     /// Adds a value.
     pub fn put(&mut self, name: &str, value: f64) {
         self.0.insert(name.to_owned(), value);
+    }
+
+    /// Adds to a value.
+    pub(crate) fn add(&mut self, name: &str, value: f64) {
+        *self.0.entry(name.to_owned()).or_default() += value;
+    }
+
+    /// Raises a value where it is lower.
+    pub(crate) fn raise(&mut self, name: &str, value: f64) {
+        let raised = self.0.entry(name.to_owned()).or_default();
+        *raised = raised.max(value);
     }
 
     /// Adds what there is to say of some latencies, in microseconds.
@@ -40,10 +51,11 @@ impl Report {
     }
 }
 
-fn status_kib(field: &str) -> f64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find(|line| line.starts_with(field)).expect("it names its memory");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("it is a number")
+/// The most memory that a process has had so far; 0 where there is none.
+pub(crate) fn process_rss_peak_kib(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0.0)
 }
 
 /// How long things took.

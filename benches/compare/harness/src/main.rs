@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Runs between which the median lies.
-const RUNS: usize = 3;
+const RUNS: usize = 5;
 
 /// Compares cogmesh with other stacks, side by side on this machine.
 #[derive(Parser)]

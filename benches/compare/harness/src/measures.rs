@@ -51,7 +51,7 @@ pub(crate) fn measures(size: Size) -> Vec<Measure> {
             scenario: "rtt",
             subscribers: 1,
             pinned: true,
-            seconds: seconds(1.5),
+            seconds: seconds(1.0),
             count: 0,
             runs_max: usize::MAX,
             contestants: &[
@@ -73,7 +73,7 @@ pub(crate) fn measures(size: Size) -> Vec<Measure> {
             scenario: "oneway",
             subscribers: 1,
             pinned: false,
-            seconds: seconds(3.0),
+            seconds: seconds(2.0),
             count: 0,
             runs_max: usize::MAX,
             contestants: &[
@@ -125,7 +125,7 @@ pub(crate) fn measures(size: Size) -> Vec<Measure> {
             scenario: "bulk",
             subscribers: 1,
             pinned: false,
-            seconds: seconds(1.5),
+            seconds: seconds(1.0),
             count: if full { 100_000 } else { 20_000 },
             runs_max: usize::MAX,
             contestants: &["cogmesh", "quinn", "iroh", "tcp"],

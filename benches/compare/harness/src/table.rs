@@ -122,7 +122,7 @@ fn cell(results: &Results, contestant: &Contestant, column: &Column) -> Option<S
     let mut cell = shown(spread, column.scale, column.digits);
     let ours = column.ratio.filter(|ours| *ours != contestant.id);
     if let Some(ours) = ours.and_then(|ours| ratio(results, measure, metric, ours, contestant.id)) {
-        push(&mut cell, format_args!(" ×{ours:.2}"));
+        push(&mut cell, format_args!(" ×{}", three_digits(ours)));
     }
     Some(cell)
 }
@@ -131,6 +131,18 @@ fn ratio(results: &Results, measure: &str, metric: &str, of: &str, to: &str) -> 
     let pairs = results.each(measure, of, metric).into_iter().zip(results.each(measure, to, metric));
     let ratios: Vec<f64> = pairs.map(|(of, to)| of / to).filter(|ratio| ratio.is_finite()).collect();
     Spread::of(&ratios).map(|spread| spread.median)
+}
+
+/// A ratio may be a thousandth or a thousand.
+fn three_digits(ratio: f64) -> String {
+    let digits = match ratio {
+        ratio if ratio >= 100.0 => 0,
+        ratio if ratio >= 10.0 => 1,
+        ratio if ratio >= 0.1 => 2,
+        ratio if ratio >= 0.01 => 3,
+        _ => 4,
+    };
+    format!("{ratio:.digits$}")
 }
 
 fn shown(spread: Spread, scale: f64, digits: usize) -> String {

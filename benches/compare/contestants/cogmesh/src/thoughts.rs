@@ -36,8 +36,6 @@ use crate::node::{self, Events};
 const IN_FLIGHT: usize = 1_000;
 /// How long a thought that was told of may take until it is on the disk.
 const STORED_MAX: Duration = Duration::from_secs(5);
-/// So many arrivals are remembered: those of a schedule, not those of a flood.
-const ARRIVALS_MAX: usize = 65_536;
 
 /// Which thoughts were due when, for the subscriber: the log has room for the author's time in milliseconds only.
 fn due_file(task: &Task) -> PathBuf {
@@ -127,7 +125,8 @@ pub(crate) async fn subscribe(task: &Task) -> anyhow::Result<()> {
     let mut child = Child::new();
     let author = node::peer_id(task)?;
     let (node, events) = node::start(task).await?;
-    let heard = Arc::new(Heard::default());
+    let heard = Heard { keeps_arrivals: task.scenario == Scenario::Oneway, ..Heard::default() };
+    let heard = Arc::new(heard);
     tokio::spawn(hear(events, author, Arc::clone(&heard)));
     child.ready(&node::address(&node));
     heard.tally.is_warm().await;
@@ -153,6 +152,8 @@ pub(crate) async fn subscribe(task: &Task) -> anyhow::Result<()> {
 #[derive(Default)]
 struct Heard {
     tally: Tally,
+    /// Those of a schedule are kept, those of a flood would be memory that no node needs.
+    keeps_arrivals: bool,
     arrivals: Mutex<Vec<(u64, u64)>>,
     missed: AtomicU64,
 }
@@ -190,8 +191,8 @@ async fn hear(mut events: Events, author: NodeId, heard: Arc<Heard>) {
                     None => heard.tally.warm(),
                     Some(number) => {
                         heard.tally.deliver(number, 0);
-                        let mut arrivals = heard.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-                        if arrivals.len() < ARRIVALS_MAX {
+                        if heard.keeps_arrivals {
+                            let mut arrivals = heard.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
                             arrivals.push((entry.seq.0, now_ns()));
                         }
                     }
