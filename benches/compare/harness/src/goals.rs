@@ -133,8 +133,8 @@ const GOALS: &[Goal] = &[
         AtMost(1.15),
     ),
     ratio(
-        "from a start to an admitted peer, p50, to iroh's fresh endpoint to connected",
-        ("connect", "cogmesh-node", "p50"),
+        "from an endpoint to an admitted peer, p50, to iroh's fresh endpoint to connected",
+        ("connect", "cogmesh-node", "admission"),
         ("connect", "iroh", "p50"),
         AtMost(0.5),
     ),

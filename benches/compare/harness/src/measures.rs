@@ -151,7 +151,7 @@ pub(crate) fn measures(size: Size) -> Vec<Measure> {
             count: if full { 20 } else { 5 },
             runs_max: usize::MAX,
             contestants: &["cogmesh-node", "iroh", "zenoh-tcp", "zenoh-quic"],
-            shown: &[("p50", "ms p50"), ("p99", "ms p99")],
+            shown: &[("p50", "ms p50"), ("p99", "ms p99"), ("admission", "ms of it without store and key")],
         },
         Measure {
             id: "rest",
@@ -216,6 +216,9 @@ pub(crate) fn sample(measure: &Measure, publisher: &Values, subscribers: &[Value
                 let us = first.and_then(|report| of(report, &format!("{name}_{share}_us")));
                 put(share, us.map(|us| us / 1e3));
             }
+            // What of it is neither locks nor key nor store.
+            let us = first.and_then(|report| of(report, "admission_p50_us"));
+            put("admission", us.map(|us| us / 1e3));
         }
         _ => {
             put("rss_mib", of(seen, "rss_kib").map(|kib| kib / 1024.0));

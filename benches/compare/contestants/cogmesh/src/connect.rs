@@ -12,7 +12,7 @@ use cogmesh::{
         refusal::{Refusal, RefusalCode},
     },
 };
-use contest::{Child, Order, Report, Role, Task, handshakes as measured, now_ns};
+use contest::{Child, Latencies, Order, Report, Role, Task, handshakes as measured, now_ns};
 use tokio::time::timeout;
 
 use crate::node;
@@ -101,16 +101,21 @@ pub(crate) async fn admitted(task: &Task) -> anyhow::Result<()> {
     child.ready(&[]);
     child.warm();
     child.expected().await?;
-    let report = measured("connect", task.count, async || {
+    let mut admissions = Latencies::default();
+    let mut report = measured("connect", task.count, async || {
         let begun = now_ns();
         let (node, mut events) = node::start(task).await?;
+        let started = now_ns();
         timeout(PATIENCE, node::linked(&mut events)).await??;
         let taken = now_ns() - begun;
+        // Without what comes before an endpoint: locks, the key, the store.
+        admissions.record(now_ns() - started);
         node.stop();
         node.stopped().await.ok().context("the node failed")?;
         Ok(taken)
     })
     .await?;
+    report.put_latencies("admission", &admissions);
     child.report(&report);
     child.wait_for(Order::End).await
 }
