@@ -107,6 +107,10 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         let _infallible =
             write!(text, "\n**Left out**, because they could not be built: {}.\n", names.join(", "));
     }
+    let failures = results.failures();
+    if !failures.is_empty() {
+        let _infallible = write!(text, "\n**Did not come through**: {}.\n", failures.join(", "));
+    }
     let _infallible = write!(text, "\n{}", table::goals(&outcomes));
     println!("\n{text}");
     if let Some(file) = &args.json {

@@ -50,6 +50,15 @@ impl Results {
         Spread::of(&values)
     }
 
+    /// Who did not come through how many runs of what.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let one = |((measure, contestant), runs): (&(String, String), &Vec<Option<Values>>)| {
+            let failed = runs.iter().filter(|run| run.is_none()).count();
+            (failed > 0).then(|| format!("{contestant} ({measure}: {failed} of {} runs)", runs.len()))
+        };
+        self.runs.iter().filter_map(one).collect()
+    }
+
     /// Everything, for programs.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let one = |((measure, contestant), runs): (&(String, String), &Vec<Option<Values>>)| serde_json::json!({ "measure": measure, "contestant": contestant, "runs": runs });
