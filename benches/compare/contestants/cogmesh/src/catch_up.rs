@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::{
-    backlog,
+    backlog::Filling,
     node::{self, policy},
 };
 
@@ -52,7 +52,7 @@ async fn prepare(task: &Task) -> anyhow::Result<()> {
     node.stop();
     node.stopped().await.ok().context("the node failed")?;
     drop(node);
-    let written = backlog::write(&task.dir, own, federation, &policy(), (AUTHORS, task.count));
+    let written = Filling::new(&task.dir, (own, federation), &policy(), AUTHORS).write(task.count);
     let backlog = Backlog {
         entries: written.entries,
         bytes: written.bytes,

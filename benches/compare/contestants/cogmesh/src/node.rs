@@ -54,6 +54,7 @@ pub(crate) fn config(task: &Task, name: &str) -> anyhow::Result<Config> {
         write_without_peers: false,
         rebuild_from_peers: false,
         certificate_lifetime: node::membership::LIFETIME,
+        lends_arenas: false,
         peers_max: usize::from(PEERS_MAX_DEFAULT),
     })
 }
