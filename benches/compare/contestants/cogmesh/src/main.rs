@@ -2,6 +2,7 @@
 //! burst), verified, judged by the rules and stored on both sides.
 
 #[path = "../../../../support/backlog.rs"]
+#[allow(dead_code, reason = "other benches use more of it")]
 mod backlog;
 mod catch_up;
 mod connect;
