@@ -156,7 +156,10 @@ fn build(place: &Place, wanted: &[Wanted]) -> BTreeSet<&'static str> {
             eprintln!("building {} (the first time takes minutes)", contestant.package);
             if !building::build(&place.target, contestant) {
                 broken.insert(contestant.package);
-                eprintln!("\n!!! {} can't be built and is LEFT OUT (benches/compare/run fetches what it needs)\n", contestant.package);
+                eprintln!(
+                    "\n!!! {} can't be built and is LEFT OUT (benches/compare/run fetches what it needs)\n",
+                    contestant.package
+                );
             }
         }
         if broken.contains(contestant.package) {
