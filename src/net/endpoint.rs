@@ -31,6 +31,7 @@ use super::{
     socket::{self, SocketError},
     streams::{DATAGRAMS_BYTES_MAX, SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, WINDOW_BYTES_BEFORE_ADMISSION},
     tls::{CertificateFault, Credentials, Guests, TlsError},
+    turns::{AT_ONCE_MAX, Turns},
 };
 use crate::{
     ledger::types::Seq,
@@ -62,6 +63,7 @@ pub struct Endpoint {
     dialler: Dialler,
     own: NodeId,
     porter: Arc<Porter>,
+    turns: Arc<Turns>,
     tasks: TaskTracker,
 }
 
@@ -138,13 +140,16 @@ impl Endpoint {
             };
             tasks.spawn(door.attend());
         }
+        let turns = Arc::new(Turns::default());
+        let (giving, closing) = (Arc::clone(&turns), shared.closing.clone());
+        tasks.spawn(async move { giving.give(&closing).await });
         let dialler = Dialler {
             shared: Arc::clone(&shared),
             endpoints: Arc::clone(&endpoints),
             // Nobody opens a stream of both ways towards a dialler before it is admitted.
             transport: Arc::new(transport(timing, 0)?),
         };
-        Ok(Self { shared, endpoints, dialler, own: identity.node_id(), porter, tasks })
+        Ok(Self { shared, endpoints, dialler, own: identity.node_id(), porter, turns, tasks })
     }
 
     /// Where it listens: `[::]:8888` for every address of both families. The port is the same everywhere.
@@ -201,6 +206,10 @@ impl Endpoint {
             link.ask(*author);
         }
         match wire::encode_balance(frame) {
+            // Heads go to every link.
+            Ok(bytes) if matches!(frame, BalanceFrame::Heads(_)) && self.link_count() > AT_ONCE_MAX => {
+                link.push_late_or_tell(StreamKind::BalanceSync, &link.balance, bytes, &self.turns);
+            }
             Ok(bytes) => link.push_or_tell(StreamKind::BalanceSync, &link.balance, bytes),
             Err(fault) => unsendable(&link, StreamKind::BalanceSync, &fault),
         }
@@ -214,8 +223,11 @@ impl Endpoint {
         let Some(first) = links.peek() else { return };
         match wire::encode_segment(segment) {
             Ok(bytes) => {
-                for link in links {
+                for link in links.by_ref().take(AT_ONCE_MAX) {
                     link.push_or_tell(StreamKind::Thought, &link.thought, bytes.clone());
+                }
+                for link in links {
+                    link.push_late_or_tell(StreamKind::Thought, &link.thought, bytes.clone(), &self.turns);
                 }
             }
             Err(fault) => unsendable(first, StreamKind::Thought, &fault),

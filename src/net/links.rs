@@ -23,6 +23,7 @@ use super::{
     measure::{self, Listener, Measured},
     streams::row,
     tls::Credentials,
+    turns::Turns,
     writer::{NotQueued, Queue, Waiting},
 };
 use crate::{
@@ -267,6 +268,15 @@ impl Link {
         match queue.push(frame) {
             // A link that is ending tells so by itself.
             Ok(()) | Err(NotQueued::Gone) => {}
+            Err(NotQueued::Full) => self.full.add(kind),
+        }
+    }
+
+    /// As [`Self::push_or_tell`], for a frame that many links get: the writer is woken in its turn.
+    pub(super) fn push_late_or_tell(&self, kind: StreamKind, queue: &Queue, frame: Bytes, turns: &Turns) {
+        match queue.push_late(frame) {
+            Ok(late) => late.into_iter().for_each(|late| turns.add(late)),
+            Err(NotQueued::Gone) => {}
             Err(NotQueued::Full) => self.full.add(kind),
         }
     }

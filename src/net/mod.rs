@@ -34,6 +34,7 @@ mod sending;
 mod socket;
 mod streams;
 pub mod tls;
+mod turns;
 mod writer;
 
 pub use apart::{Apart, Ending};

@@ -44,6 +44,8 @@ struct State {
     bytes: usize,
     /// Nothing comes any more.
     finished: bool,
+    /// Somebody holds a [`Late`] of it.
+    is_late: bool,
 }
 
 /// What goes into the stream at once.
@@ -52,6 +54,17 @@ struct Write {
     bytes: Bytes,
     /// Its share of the queue's room; given back once the stream has taken it.
     cost: usize,
+}
+
+/// A queue whose writer is to be woken for what was put in.
+#[derive(Debug)]
+pub(super) struct Late(Arc<Shared>);
+
+impl Late {
+    pub(super) fn wake(self) {
+        self.0.state().is_late = false;
+        self.0.filled.notify_one();
+    }
 }
 
 /// Why a frame was not queued. Nothing was changed.
@@ -77,6 +90,19 @@ impl Queue {
 
     /// Puts a frame in, or leaves all as it was.
     pub(super) fn push(&self, frame: Bytes) -> Result<(), NotQueued> {
+        drop(self.put(frame)?);
+        self.0.filled.notify_one();
+        Ok(())
+    }
+
+    /// As [`Self::push`], but the writer is not woken; whoever gets the [`Late`] does that. `None` where somebody has one already.
+    pub(super) fn push_late(&self, frame: Bytes) -> Result<Option<Late>, NotQueued> {
+        let mut state = self.put(frame)?;
+        let is_first = !std::mem::replace(&mut state.is_late, true);
+        Ok(is_first.then(|| Late(Arc::clone(&self.0))))
+    }
+
+    fn put(&self, frame: Bytes) -> Result<MutexGuard<'_, State>, NotQueued> {
         let mut state = self.0.state();
         if state.finished {
             return Err(NotQueued::Gone);
@@ -87,9 +113,7 @@ impl Queue {
         }
         state.bytes = bytes;
         state.frames.push_back(frame);
-        drop(state);
-        self.0.filled.notify_one();
-        Ok(())
+        Ok(state)
     }
 
     /// Lets the writer end its stream after what is queued by now.
@@ -116,6 +140,13 @@ impl Waiting {
             drop(stream.stopped().await);
         }
         Ok(())
+    }
+
+    /// What is written first after the writer was woken.
+    #[cfg(test)]
+    pub(super) async fn woken(&self) -> Bytes {
+        self.0.filled.notified().await;
+        self.0.state().gather().map(|write| write.bytes).unwrap_or_default()
     }
 
     /// The next write, once there is one; `None` where nothing comes any more.

@@ -209,6 +209,8 @@ fn peers_that_say_nothing_cost_a_node_next_to_nothing() {
         let each_kib = grown_kib / u64::try_from(many).unwrap();
         measured(&format!("{many} idle peers: {grown_kib} KiB, {each_kib} KiB each"));
         assert!(each_kib <= IDLE_KIB_MAX, "{each_kib} KiB each");
+        // Beside those that are there, not only while they come; and each thought is passed on to all of them.
+        going.thinks(size(400, 10)).await;
         going.end_within("idle peers", u64::try_from(many).unwrap() * IDLE_KIB_MAX);
     });
 }

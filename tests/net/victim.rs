@@ -18,7 +18,7 @@ use std::{
 use cogmesh::{ledger::policy::Policy, log::FederationId};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::runtime::Builder;
+use tokio::{runtime::Builder, sync::watch};
 
 use crate::common::PATIENCE;
 
@@ -166,6 +166,8 @@ pub(crate) struct Pair {
 /// The friend goes on thinking until it is told to stop.
 pub(crate) struct Going {
     stop: Arc<AtomicBool>,
+    /// How many thoughts were timed.
+    timed: watch::Receiver<usize>,
     thinking: Option<JoinHandle<(Pair, Vec<Duration>)>>,
 }
 
@@ -237,21 +239,30 @@ impl Pair {
     fn go_on(mut self) -> Going {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
+        let (tell, timed) = watch::channel(0);
         let thinking = thread::spawn(move || {
             let mut times = vec![];
             loop {
                 let is_last = asked.load(Ordering::Relaxed);
                 times.push(self.think());
+                tell.send_replace(times.len());
                 if is_last {
                     return (self, times);
                 }
             }
         });
-        Going { stop, thinking: Some(thinking) }
+        Going { stop, timed, thinking: Some(thinking) }
     }
 }
 
 impl Going {
+    /// Waits until the friend has thought so often more.
+    pub(crate) async fn thinks(&self, more: usize) {
+        let mut timed = self.timed.clone();
+        let wanted = *timed.borrow() + more;
+        timed.wait_for(|timed| *timed >= wanted).await.expect("the friend stopped thinking");
+    }
+
     /// The attack is over: the friend was not lost, is heard still, and the victim is no fatter than it may be.
     pub(crate) fn end(self, attack: &str) -> Pair {
         self.end_within(attack, GROWTH_KIB_MAX)
