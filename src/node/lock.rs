@@ -9,7 +9,7 @@ use std::{
 /// Holds a data directory for this process. The system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataDirLock {
-    _file: File,
+    file: File,
 }
 
 /// Why a data directory can't be had. Nothing was changed.
@@ -46,10 +46,17 @@ impl DataDirLock {
             .open(data_dir.join("lock"))
             .map_err(io)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(LockError::Held { path: data_dir.to_owned() }),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
+    }
+}
+
+impl Drop for DataDirLock {
+    fn drop(&mut self) {
+        // Closing alone lets go only once every process that was being started meanwhile has closed its copy, too. Where this fails, closing does.
+        let _kept = self.file.unlock();
     }
 }
 
@@ -62,7 +69,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lock = DataDirLock::take(dir.path()).unwrap();
         assert!(matches!(DataDirLock::take(dir.path()), Err(LockError::Held { .. })));
+        // As a process that is just being started has it.
+        let copy = lock.file.try_clone().unwrap();
         drop(lock);
         DataDirLock::take(dir.path()).unwrap();
+        drop(copy);
     }
 }
