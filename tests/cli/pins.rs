@@ -27,12 +27,11 @@ fn a_pinned_node_takes_whom_it_knows_lists_who_asks_and_links_who_is_approved_fo
     assert_fails(&legion.ask(&["peers", "approve", &thor_id]), 2, &["takes any peer", "--pin"]);
     assert_eq!(code(&legion.ask(&["submit", QUALITY])), 0);
     thor.wait_for(&["thoughts"], |thoughts| thoughts.len() == 1);
-    let port = legion.address.rsplit(':').next().unwrap().to_owned();
     legion.signal("TERM");
     let (_, _, _, dir) = legion.ended();
 
     // Whom it knew when it was pinned first is known from then on.
-    let options = ["--name", "legion", "--interface", "lo", "--port", &port, "--pin"];
+    let options = ["--name", "legion", "--interface", "lo", "--pin"];
     let legion = Node::start_in(dir, &options);
     legion.wait_for(&["peers"], |peers| is_linked_to(peers, &thor_id));
     let sprout = Node::start(&["--name", "sprout", "--interface", "lo", "--peer", &legion.address]);

@@ -211,7 +211,12 @@ impl SqliteStore {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match kept {
             Some(connection) => connection,
-            None => open_reader(&self.path)?,
+            None => {
+                let connection = open_reader(&self.path)?;
+                // Negative: KiB, not pages.
+                connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+                connection
+            }
         };
         let result = read(&connection)?;
         // After a failure the connection is not kept: the next reader begins afresh.
@@ -254,8 +259,6 @@ fn open_reader(path: &Path) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     schema::configure_reader(&connection)?;
-    // Negative: KiB, not pages.
-    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(connection)
 }
 
