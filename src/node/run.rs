@@ -272,14 +272,20 @@ impl Loop {
 
     /// Takes a thought, and those that wait behind it as far as there is room: a burst is one turn, and not one each.
     fn submitted(&mut self, turn: &mut Turn, first: Submitted, more: &mut mpsc::Receiver<Submitted>) {
-        let mut next = Some(first);
-        while let Some((submission, answer)) = next {
-            let ticket = turn.ticket(answer);
-            self.turn(turn, Input::Submit { ticket, submission });
-            next = (turn.unsent.is_empty() && self.federation.has_room())
-                .then(|| more.try_recv().ok())
-                .flatten();
+        self.submit(turn, first);
+        // What is refused takes no room: without a bound, whoever goes on submitting would keep the loop from all else.
+        for _ in 1..INPUTS_PER_TURN_MAX {
+            if !turn.unsent.is_empty() || !self.federation.has_room() {
+                return;
+            }
+            let Ok(submitted) = more.try_recv() else { return };
+            self.submit(turn, submitted);
         }
+    }
+
+    fn submit(&mut self, turn: &mut Turn, (submission, answer): Submitted) {
+        let ticket = turn.ticket(answer);
+        self.turn(turn, Input::Submit { ticket, submission });
     }
 
     fn wish(&mut self, turn: &mut Turn, wish: Wish) {

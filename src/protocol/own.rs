@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// Most submissions that wait for the disk. At the longest content they hold 16 MiB and 2 MiB of accounts.
+/// Most submissions that wait for the disk. At the longest content they hold 16 MiB.
 pub const WAITING_MAX: usize = 1_024;
 /// Longest submission key, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
