@@ -32,6 +32,7 @@ use super::{
     streams::{DATAGRAMS_BYTES_MAX, SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, WINDOW_BYTES_BEFORE_ADMISSION},
     tls::{CertificateFault, Credentials, Guests, TlsError},
     turns::{AT_ONCE_MAX, Turns},
+    writer::Queue,
 };
 use crate::{
     ledger::types::Seq,
@@ -40,7 +41,7 @@ use crate::{
         frame::{ArenaWanted, BalanceFrame, ControlFrame, NoArena, StreamKind},
         input::{Dial, LinkId},
         refusal::Refusal,
-        wire,
+        wire::{self, WireFault},
     },
 };
 
@@ -206,31 +207,41 @@ impl Endpoint {
             link.ask(*author);
         }
         match wire::encode_balance(frame) {
-            // Heads go to every link.
-            Ok(bytes) if matches!(frame, BalanceFrame::Heads(_)) && self.link_count() > AT_ONCE_MAX => {
-                link.push_late_or_tell(StreamKind::BalanceSync, &link.balance, bytes, &self.turns);
-            }
             Ok(bytes) => link.push_or_tell(StreamKind::BalanceSync, &link.balance, bytes),
             Err(fault) => unsendable(&link, StreamKind::BalanceSync, &fault),
         }
     }
 
+    /// Queues a frame for the balance-sync stream of each of these links; as [`Endpoint::publish`].
+    pub fn tell(&self, to: &[LinkId], frame: &BalanceFrame) {
+        self.to_all(to, StreamKind::BalanceSync, |link| &link.balance, || wire::encode_balance(frame));
+    }
+
     /// Queues a live segment for each of these links. It is encoded once; all queues share the bytes. Where it does not
     /// fit, `QueueFull` follows.
     pub fn publish(&self, to: &[LinkId], segment: &Segment) {
-        let links = to.iter().filter_map(|link| self.shared.links.find(*link));
-        let mut links = links.peekable();
-        let Some(first) = links.peek() else { return };
-        match wire::encode_segment(segment) {
-            Ok(bytes) => {
-                for link in links.by_ref().take(AT_ONCE_MAX) {
-                    link.push_or_tell(StreamKind::Thought, &link.thought, bytes.clone());
-                }
-                for link in links {
-                    link.push_late_or_tell(StreamKind::Thought, &link.thought, bytes.clone(), &self.turns);
-                }
-            }
-            Err(fault) => unsendable(first, StreamKind::Thought, &fault),
+        self.to_all(to, StreamKind::Thought, |link| &link.thought, || wire::encode_segment(segment));
+    }
+
+    fn to_all(
+        &self,
+        to: &[LinkId],
+        kind: StreamKind,
+        queue: impl Fn(&Link) -> &Queue,
+        encode: impl FnOnce() -> Result<Bytes, WireFault>,
+    ) {
+        let links = self.shared.links.find_all(to);
+        let Some(first) = links.first() else { return };
+        let bytes = match encode() {
+            Ok(bytes) => bytes,
+            Err(fault) => return unsendable(first, kind, &fault),
+        };
+        let (at_once, late) = links.split_at(links.len().min(AT_ONCE_MAX));
+        for link in at_once {
+            link.push_or_tell(kind, queue(link), bytes.clone());
+        }
+        for link in late {
+            link.push_late_or_tell(kind, queue(link), bytes.clone(), &self.turns);
         }
     }
 
@@ -430,7 +441,7 @@ impl fmt::Debug for Endpoint {
 }
 
 /// A frame that can't be sent is a fault of this program: it must be seen, and harms one frame only.
-fn unsendable(link: &Link, kind: StreamKind, fault: &wire::WireFault) {
+fn unsendable(link: &Link, kind: StreamKind, fault: &WireFault) {
     tracing::error!(link = link.id.0, kind = kind.name(), %fault, "a frame can't be sent");
 }
 

@@ -102,6 +102,12 @@ impl Links {
         self.lock().get(&id).cloned()
     }
 
+    /// Those of them that are there, in one look.
+    pub(super) fn find_all(&self, ids: &[LinkId]) -> Vec<Arc<Link>> {
+        let links = self.lock();
+        ids.iter().filter_map(|id| links.get(id).cloned()).collect()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.lock().len()
     }

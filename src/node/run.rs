@@ -374,6 +374,7 @@ impl Loop {
                 Effect::Dial(dial) => self.endpoint.dial(dial),
                 Effect::Control { link, frame } => self.endpoint.send_control(link, &frame),
                 Effect::Balance { link, frame } => self.endpoint.send_balance(link, &frame),
+                Effect::BalanceToAll { to, frame } => self.endpoint.tell(&to, &frame),
                 Effect::Publish { to, segment } => {
                     fail_point("signed");
                     self.endpoint.publish(&to, &segment);

@@ -38,6 +38,9 @@ const WINDOW: Millis = Millis(60_000);
 /// Newcomers are gathered for so long before they are told to the others: when a whole LAN starts, that is a frame a link
 /// instead of one for each newcomer.
 const GATHER: Millis = Millis(1_000);
+/// So many peers are told of newcomers, picked at random: each of them tells its own, so all hear of them, and a thousand links are not a
+/// thousand frames of records a second while a crowd comes.
+const NEWS_TO_MAX: usize = 64;
 /// About so often some records go to one peer at random.
 const SHUFFLE_EVERY: Millis = Millis(60_000);
 /// So many of them, our own among them.
@@ -169,7 +172,7 @@ impl AddressBook {
     ) {
         if self.tell_at.is_some_and(|at| at <= now.mono) {
             self.tell_at = None;
-            self.tell_news(links, out);
+            self.tell_news(links, rng, out);
         }
         if self.shuffle_at.is_some_and(|at| at <= now.mono) {
             self.shuffle(setup, now, links, rng, out);
@@ -178,10 +181,14 @@ impl AddressBook {
         }
     }
 
-    fn tell_news(&mut self, links: &[(LinkId, NodeId)], out: &mut Vec<Effect>) {
+    fn tell_news(&mut self, links: &[(LinkId, NodeId)], rng: &mut ChaCha8Rng, out: &mut Vec<Effect>) {
         let news = std::mem::take(&mut self.news);
         let news: Vec<&Known> = news.iter().filter_map(|node| self.known.get(node)).collect();
-        for (link, node) in links {
+        let mut to = links.to_vec();
+        if to.len() > NEWS_TO_MAX {
+            pick(rng, &mut to, NEWS_TO_MAX);
+        }
+        for (link, node) in &to {
             let others = news.iter().filter(|known| known.signed.record.id() != *node && known.via != *node);
             let records: Vec<SignedRecord> =
                 others.map(|known| known.signed.clone()).take(RECORDS_PER_FRAME_MAX).collect();
@@ -405,5 +412,29 @@ mod tests {
         };
         assert!(told.iter().any(|signed| signed.record.id() == setup.id()));
         assert!(told.iter().all(|signed| signed.record.verify(&signed.signature).is_ok()));
+    }
+
+    #[test]
+    fn of_very_many_peers_only_some_are_told_of_a_newcomer() {
+        let (mut book, setup) = (AddressBook::default(), setup(&["192.0.2.1:8888"]));
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let links: Vec<_> = (1..=1_000).map(|number| (LinkId(number), identity(number).node_id())).collect();
+        let mut told_at_all = BTreeSet::new();
+        for newcomer in 2_000..2_010 {
+            book.met(&setup, NOW, record(newcomer, &["192.0.2.7:1"], NOW.wall), &mut rng);
+            let gathered = Now { mono: book.wake_at().unwrap(), ..NOW };
+            let mut out = vec![];
+            book.tick(&setup, gathered, &links, &mut rng, &mut out);
+            let told: BTreeSet<LinkId> = out
+                .iter()
+                .map(|effect| match effect {
+                    Effect::Control { link, frame: ControlFrame::Records(_) } => *link,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(told.len(), NEWS_TO_MAX, "each once");
+            told_at_all.extend(told);
+        }
+        assert!(told_at_all.len() > 300, "not the same ones each time: {}", told_at_all.len());
     }
 }

@@ -431,12 +431,16 @@ impl Faults {
     }
 
     fn tell(&self, links: &[LinkId], of: &[NodeId], authors: &mut Authors, out: &mut Vec<Effect>) {
+        if links.is_empty() {
+            return;
+        }
         let reports: Vec<FaultReport> =
             of.iter().filter_map(|author| self.report(*author, authors)).collect();
         for chunk in reports.chunks(HEADS_PER_FRAME_MAX) {
-            for link in links {
-                out.push(Effect::Balance { link: *link, frame: BalanceFrame::Faults(chunk.to_vec()) });
-            }
+            out.push(Effect::BalanceToAll {
+                to: links.to_vec(),
+                frame: BalanceFrame::Faults(chunk.to_vec()),
+            });
         }
     }
 

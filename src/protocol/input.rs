@@ -342,6 +342,13 @@ pub enum Effect {
         /// What.
         frame: BalanceFrame,
     },
+    /// Send a balance-sync frame to all of these; it is encoded once.
+    BalanceToAll {
+        /// To whom.
+        to: Vec<LinkId>,
+        /// What.
+        frame: BalanceFrame,
+    },
     /// Send a live segment to these; it is encoded once.
     Publish {
         /// To whom.

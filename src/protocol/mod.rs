@@ -508,7 +508,7 @@ impl Federation {
                     self.own.came_back(book);
                 }
                 if let Some(live) = live.filter(|_| self.authors.cut(author).is_none()) {
-                    self.sync.pass_on(&followers, live, out);
+                    self.sync.pass_on(followers, live, out);
                 }
                 self.grew(now, author);
                 self.sync.took(told, author, last, &self.authors, out);

@@ -152,24 +152,25 @@ impl Sync {
     /// A segment of our own is to go to every peer that does not have it yet. Returns to how many it goes.
     pub fn publish(&mut self, segment: Arc<Verified<Segment>>, out: &mut Vec<Effect>) -> u32 {
         let all: Vec<LinkId> = self.links.keys().copied().collect();
-        self.pass_on(&all, segment, out)
+        self.pass_on(all, segment, out)
     }
 
     /// A live segment is to go to those of these peers that do not have it yet. Returns to how many it goes.
     pub fn pass_on(
         &mut self,
-        links: &[LinkId],
+        mut to: Vec<LinkId>,
         segment: Arc<Verified<Segment>>,
         out: &mut Vec<Effect>,
     ) -> u32 {
         let (author, last) = (segment.author(), segment.last());
-        let mut to = vec![];
-        for (id, link) in self.links.iter_mut().filter(|(id, _)| links.contains(id)) {
-            if link.holds.get(&author).is_none_or(|holds| *holds < last) {
+        to.retain(|id| {
+            let Some(link) = self.links.get_mut(id) else { return false };
+            let lacks = link.holds.get(&author).is_none_or(|holds| *holds < last);
+            if lacks {
                 link.holds.insert(author, last);
-                to.push(*id);
             }
-        }
+            lacks
+        });
         let count = u32::try_from(to.len()).unwrap_or(u32::MAX);
         if !to.is_empty() {
             out.push(Effect::Publish { to, segment });
@@ -625,10 +626,7 @@ fn send_heads(
     }
     let reports: Vec<HeadReport> = of.iter().filter_map(|id| report(*id, authors, own)).collect();
     for chunk in reports.chunks(HEADS_PER_FRAME_MAX) {
-        for link in links {
-            let frame = BalanceFrame::Heads(chunk.to_vec());
-            out.push(Effect::Balance { link: *link, frame });
-        }
+        out.push(Effect::BalanceToAll { to: links.to_vec(), frame: BalanceFrame::Heads(chunk.to_vec()) });
     }
 }
 

@@ -35,7 +35,7 @@ use cogmesh::{
     protocol::{
         Federation,
         event::Event,
-        frame::{BalanceFrame, StreamKind},
+        frame::StreamKind,
         hello::Setup,
         input::{Answer, Dial, Effect, Input, LinkId, Now, Submission, Ticket},
         recovery::Doubt,
@@ -46,10 +46,7 @@ use rand_chacha::{
     rand_core::{RngCore, SeedableRng},
 };
 
-use self::{
-    network::{balance, control},
-    serving::Serving,
-};
+use self::{network::control, serving::Serving};
 use crate::disk::Disk;
 
 /// When the simulated world begins: 2026-11-24.
@@ -335,15 +332,9 @@ impl World {
                     self.later(pause, Action::Dialled(node, boot, dial, until));
                 }
                 Effect::Control { link, frame } => self.send(link, |link| control(link, &frame)),
-                Effect::Balance { link, frame } => {
-                    if let BalanceFrame::Heads(reports) = &frame {
-                        reports.iter().for_each(|report| self.note_signed(&report.head));
-                    }
-                    if !self.swallows(node, link, &frame)
-                        && !self.finds_full(node, link, StreamKind::BalanceSync)
-                    {
-                        self.send(link, |link| balance(link, &frame));
-                    }
+                Effect::Balance { link, frame } => self.send_balance(node, link, &frame),
+                Effect::BalanceToAll { to, frame } => {
+                    to.into_iter().for_each(|link| self.send_balance(node, link, &frame));
                 }
                 Effect::Publish { to, segment } => {
                     self.note_signed(segment.head());

@@ -266,6 +266,10 @@ impl Node {
                     self.is_peer(link);
                     self.tells(&frame);
                 }
+                Effect::BalanceToAll { to, frame } => {
+                    to.into_iter().for_each(|link| self.is_peer(link));
+                    self.tells(&frame);
+                }
                 Effect::Publish { to, segment } => {
                     to.into_iter().for_each(|link| self.is_peer(link));
                     self.sends(&segment);

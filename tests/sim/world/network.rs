@@ -10,7 +10,7 @@ use std::{
 use cogmesh::{
     log::{FederationId, NodeId, Rules},
     protocol::{
-        frame::{BalanceFrame, ControlFrame},
+        frame::{BalanceFrame, ControlFrame, StreamKind},
         input::{Address, Attempt, Dial, Ended, Input, LinkId},
         refusal::Refusal,
     },
@@ -173,6 +173,16 @@ impl World {
         let pause = self.latency();
         self.deliver(there, Stream::Control, pause, connected(there, my_id, None, node));
         self.handle(node, connected(here, their_id, Some(dial.attempt), other));
+    }
+
+    /// Sends a balance-sync frame, unless the plan is that it gets lost.
+    pub(super) fn send_balance(&mut self, node: usize, link: LinkId, frame: &BalanceFrame) {
+        if let BalanceFrame::Heads(reports) = frame {
+            reports.iter().for_each(|report| self.note_signed(&report.head));
+        }
+        if !self.swallows(node, link, frame) && !self.finds_full(node, link, StreamKind::BalanceSync) {
+            self.send(link, |link| balance(link, frame));
+        }
     }
 
     /// Sends over a link on the stream of its kind.

@@ -145,6 +145,7 @@ impl World {
                     self.tally.caught_up -= entries;
                 }
             }
+            Effect::BalanceToAll { to, .. } => self.tally.balance_frames += to.len() as u64,
             Effect::Balance { link, frame } => {
                 // Who lacks contents that others let go of may ask each of them once a minute.
                 let is_in_vain = self.tally.pruned && matches!(frame, BalanceFrame::Mend { .. });
