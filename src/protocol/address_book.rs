@@ -427,9 +427,11 @@ mod tests {
             book.tick(&setup, gathered, &links, &mut rng, &mut out);
             let told: BTreeSet<LinkId> = out
                 .iter()
-                .map(|effect| match effect {
-                    Effect::Control { link, frame: ControlFrame::Records(_) } => *link,
-                    other => panic!("{other:?}"),
+                .map(|effect| {
+                    let Effect::Control { link, frame: ControlFrame::Records(_) } = effect else {
+                        panic!("{effect:?}");
+                    };
+                    *link
                 })
                 .collect();
             assert_eq!(told.len(), NEWS_TO_MAX, "each once");

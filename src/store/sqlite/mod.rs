@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod books;
 mod check;
+mod checkpoint;
 mod contents;
 mod convictions;
 mod corpus;
@@ -38,13 +39,13 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
-use self::faults::Fault;
 pub use self::{
     audit::audit,
     backup::{Copied, CopyError, CopyProgress, Existing, backup},
     export::{ExportError, ExportedThought, export},
     restore::{Restored, restore},
 };
+use self::{checkpoint::Checkpoints, faults::Fault};
 use super::{
     CorpusSize, Pruned, Rates, Scrubbed, Store, StoreError, StoreOptions, ThoughtQuery, ThoughtRow, pruning,
 };
@@ -74,6 +75,8 @@ pub struct SqliteStore {
     // Before the writer, so that it closes last: a connection that only reads can't fold the write-ahead log back.
     readers: Mutex<Vec<Connection>>,
     writer: Mutex<Connection>,
+    // Locked by whoever has the writer.
+    checkpoints: Mutex<Checkpoints>,
     // As it was after the last commit, so that whoever asks waits for none.
     corpus: Mutex<CorpusSize>,
     was_mended: AtomicBool,
@@ -93,6 +96,7 @@ impl SqliteStore {
         sync_names(path).map_err(cannot)?;
         Ok(Self {
             path: path.to_owned(),
+            checkpoints: Mutex::new(Checkpoints::new(options.durability)),
             options,
             readers: Mutex::default(),
             writer: Mutex::new(writer),
@@ -109,7 +113,7 @@ impl SqliteStore {
         let mut writer = self.writer();
         let written = write(&mut writer).and_then(|written| {
             // What is written stands, also where there is no room to copy it back.
-            match writing::checkpoint(&writer) {
+            match self.checkpoints().after_commit(&self.path, &writer) {
                 Ok(()) => Ok(written),
                 Err(fault) if fault.is_of_a_full_disk() => Ok(written),
                 Err(fault) => Err(fault),
@@ -133,6 +137,10 @@ impl SqliteStore {
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn checkpoints(&self) -> MutexGuard<'_, Checkpoints> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a repair, which may have put contents back or let go of some: they are counted anew.
@@ -360,7 +368,22 @@ impl Store for SqliteStore {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        schema::checkpoint(&self.writer()).map_err(|error| Fault::from(error).about(&self.path))
+        let writer = self.writer();
+        let ended = self.checkpoints().end();
+        let synced = ended.and_then(|()| Ok(checkpoint::full(&writer)?)).inspect_err(|fault| {
+            if fault.is_of_the_disk() {
+                leave_alone(&writer);
+            }
+        });
+        synced.map_err(|fault| fault.about(&self.path))
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if self.checkpoints().end().is_err_and(|fault| fault.is_of_the_disk()) {
+            leave_alone(&self.writer());
+        }
     }
 }
 

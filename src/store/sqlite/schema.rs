@@ -178,15 +178,10 @@ pub(super) fn configure(path: &Path, connection: &Connection, durability: Durabi
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // We do it ourselves (`writing::checkpoint`): where a sync fails in its own, SQLite says nothing and tries again.
+    // We do it ourselves (`checkpoint`): where a sync fails in its own, SQLite says nothing and tries again.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(())
-}
-
-/// Folds the write-ahead log back and syncs, as far as no reader stands in the way: then the log itself is synced.
-pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()))
 }
 
 /// Settings of every connection; none of them writes. No memory map: it widens what a stray write or a bad disk can do.

@@ -14,18 +14,13 @@ use super::{
     seal,
 };
 use crate::{
-    failing::{checkpoint_pages, fail_point},
+    failing::fail_point,
     ledger::{Verdict, types::Seq},
     log::{
         NodeId,
         books::{AuthorBook, Judged, KnownPeer, Record, Recorded, SUBMISSION_KEYS_MAX},
     },
 };
-
-/// Pages of the write-ahead log from which on it is copied back: 16 MiB. SQLite's own default is a quarter of that; but while a node
-/// catches up, the same pages of indexes change again and again, and copying them back four times as often cost a tenth of its
-/// speed.
-const CHECKPOINT_PAGES: u32 = 4_000;
 
 /// Writes the records and syncs; gives the size of the corpus after them.
 pub(super) fn commit(
@@ -92,21 +87,6 @@ pub(super) fn commit(
     fail_point("commit.written");
     transaction.commit()?;
     Ok(size)
-}
-
-/// Copies the write-ahead log back where it is long: what SQLite does by itself after a commit, but for its silence about a
-/// sync that fails. The system may drop what it could not write, and says nothing of it at the next sync; so nothing may
-/// build on that one, and the node ends.
-pub(super) fn checkpoint(connection: &Connection) -> Result<(), Fault> {
-    let frames = |mode: &str| -> rusqlite::Result<(i64, i64)> {
-        connection
-            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(1)?, row.get(2)?)))
-    };
-    let (written, copied) = frames("NOOP")?;
-    if written >= i64::from(checkpoint_pages(CHECKPOINT_PAGES)) && written > copied {
-        frames("PASSIVE")?;
-    }
-    Ok(())
 }
 
 /// Where logs end that this commit adds to. A burst is many segments of few authors; an account is 2 KiB with two hashes over it, and is
