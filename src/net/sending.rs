@@ -18,6 +18,8 @@ use crate::{
     },
 };
 
+/// So much of a backlog is given to quinn at once, so that what is live waits for no more than that of each stream.
+const PIECE_BYTES: usize = 32 << 10;
 /// Most bytes that a probe carries, each way.
 pub const PROBE_BYTES_MAX: usize = 1 << 20;
 /// How long a probe is waited for.
@@ -92,12 +94,17 @@ impl CatchUpSender {
     /// # Cancel safety
     /// Part of the segment may have been sent; the stream must be dropped then.
     pub async fn send(&mut self, segment: &Segment) -> Result<(), SendFault> {
-        let frame = wire::encode_segment(segment)?;
+        let mut frame = wire::encode_segment(segment)?;
         let stream = match &mut self.stream {
             Some((stream, _)) => stream,
             stream @ None => &mut stream.insert(open(&self.link, StreamKind::CatchUp).await?).0,
         };
-        stream.write_chunk(frame).await.map_err(|_| SendFault::LinkGone)
+        while !frame.is_empty() {
+            self.link.thought.calm().await;
+            let piece = frame.split_to(frame.len().min(PIECE_BYTES));
+            stream.write_chunk(piece).await.map_err(|_| SendFault::LinkGone)?;
+        }
+        Ok(())
     }
 
     /// Ends the stream, and waits until the other side has acknowledged all of it.

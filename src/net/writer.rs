@@ -35,6 +35,8 @@ struct Shared {
     state: Mutex<State>,
     filled: Notify,
     emptied: SetOnce<()>,
+    /// Nothing waits any more, or too much.
+    calmed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +86,7 @@ impl Queue {
             state: Mutex::default(),
             filled: Notify::new(),
             emptied: SetOnce::new(),
+            calmed: Notify::new(),
         });
         (Self(Arc::clone(&shared)), Waiting(shared))
     }
@@ -113,6 +116,9 @@ impl Queue {
         }
         state.bytes = bytes;
         state.frames.push_back(frame);
+        if !self.0.is_heeded(&state) {
+            self.0.calmed.notify_waiters();
+        }
         Ok(state)
     }
 
@@ -120,6 +126,20 @@ impl Queue {
     pub(super) fn finish(&self) {
         self.0.state().finished = true;
         self.0.filled.notify_one();
+    }
+
+    /// Waits while frames wait, for those that should go behind them. quinn sends what it has been given by priority, but has room for
+    /// half a megabyte, and whoever finds that full competes for it whatever its priority. Not where the queue is more than half full: what did
+    /// not fit it comes with a catch-up, which must not wait for it.
+    pub(super) async fn calm(&self) {
+        loop {
+            // Made before the look, so that nothing between the two is missed.
+            let calmed = self.0.calmed.notified();
+            if !self.0.is_heeded(&self.0.state()) {
+                return;
+            }
+            calmed.await;
+        }
     }
 
     /// Waits until the writer has ended: all was acknowledged, or can't be any more.
@@ -170,6 +190,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         *self.0.state() = State { finished: true, ..State::default() };
+        self.0.calmed.notify_waiters();
         // Only the first time counts, and there is only this one.
         drop(self.0.emptied.set(()));
     }
@@ -184,6 +205,14 @@ impl Shared {
     fn give_back(&self, cost: usize) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_sub(cost);
+        if !self.is_heeded(&state) {
+            self.calmed.notify_waiters();
+        }
+    }
+
+    /// Whether what waits is a reason for others to wait.
+    const fn is_heeded(&self, state: &State) -> bool {
+        state.bytes > 0 && state.bytes <= self.bytes_max / 2
     }
 }
 

@@ -1,8 +1,13 @@
 //! Flow: what a backlog, a second way and a slow reader do to what is live.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use cogmesh::{
@@ -11,9 +16,16 @@ use cogmesh::{
     net::{NetEvent, SegmentCounts},
     protocol::frame::{BalanceFrame, StreamKind},
 };
-use tokio::time::timeout;
+use tokio::{
+    net::UdpSocket,
+    sync::{mpsc, watch},
+    time::{interval, timeout},
+};
 
-use crate::common::{Node, PATIENCE, SMALL, admitted, config, node, number_of, numbered, open, segment};
+use crate::{
+    common::{Node, PATIENCE, SMALL, admitted, config, identity, node, number_of, numbered, open, segment},
+    raw::Shows,
+};
 
 /// Everything that comes now, until that many live segments have; counts those that were known.
 async fn live(node: &mut Node, count: usize) -> (Vec<usize>, usize) {
@@ -134,4 +146,90 @@ async fn a_peer_that_reads_next_to_nothing_neither_delays_nor_fattens_the_others
     }
     assert!(heard.is_sorted(), "{heard:?}");
     assert!(taken + heard.len() < 120, "{} segments of 20 kB were held for it", heard.len());
+}
+
+/// A link that takes a packet a millisecond in one direction, about a megabyte a second, and holds as many as a cheap router does.
+async fn narrow_link(to: SocketAddr) -> SocketAddr {
+    const HELD: usize = 64;
+    let (near, far) =
+        (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    far.connect(to).await.unwrap();
+    let address = near.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut packet, mut back) = (vec![0; 65_536], vec![0; 65_536]);
+        let (mut held, mut client) = (VecDeque::new(), None);
+        let mut turn = interval(Duration::from_millis(1));
+        loop {
+            tokio::select! {
+                Ok((length, from)) = near.recv_from(&mut packet) => {
+                    client = Some(from);
+                    far.send(&packet[..length]).await.unwrap();
+                }
+                Ok(length) = far.recv(&mut back), if held.len() < HELD => held.push_back(back[..length].to_vec()),
+                _ = turn.tick() => if let Some((packet, client)) = held.pop_front().zip(client) {
+                    near.send_to(&packet, client).await.unwrap();
+                },
+            }
+        }
+    });
+    address
+}
+
+/// Which streams' bytes come first where only so many go through.
+#[tokio::test]
+async fn on_a_narrow_link_what_is_live_goes_before_a_backlog() {
+    const LIVE: usize = 40;
+    const SEGMENT_BYTES: usize = 10_000;
+    let mut one = node(1);
+    let endpoint = Shows::honest(&identity(2)).client();
+    let quic = endpoint.connect(narrow_link(one.address).await, "x").unwrap().await.unwrap();
+    let (mut control, _hear) = quic.open_bi().await.unwrap();
+    control.write_all(&[StreamKind::Control.number()]).await.unwrap();
+    let (link, ..) = one.connected().await;
+    one.endpoint.admit(link);
+    let (sent, mut taken) = watch::channel(0);
+    let mut sendings = vec![];
+    for _ in 0..4 {
+        let (mut sender, sent) = (one.endpoint.catch_up(link).unwrap(), sent.clone());
+        sendings.push(tokio::spawn(async move {
+            let backlog = numbered(0, SEGMENT_BYTES);
+            while sender.send(&backlog).await.is_ok() {
+                sent.send_modify(|sent| *sent += 1);
+            }
+        }));
+    }
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let hearing = tokio::spawn(async move {
+        while let Ok(mut stream) = quic.accept_uni().await {
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                let mut kind = [0];
+                stream.read_exact(&mut kind).await.unwrap();
+                while let Ok(Some(chunk)) = stream.read_chunk(usize::MAX, true).await {
+                    if tell.send((kind[0], chunk.bytes.len())).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    // The backlog has long filled what there is to fill.
+    timeout(PATIENCE, taken.wait_for(|sent| *sent >= 200)).await.unwrap().unwrap();
+    while told.try_recv().is_ok() {}
+    for number in 0..LIVE {
+        one.endpoint.publish(&[link], &numbered(number, SEGMENT_BYTES));
+    }
+    let (mut live, mut backlog) = (0, 0);
+    while live < LIVE * SEGMENT_BYTES {
+        let (kind, bytes) = timeout(PATIENCE, told.recv()).await.expect("nothing comes").unwrap();
+        match kind == StreamKind::Thought.number() {
+            true => live += bytes,
+            false => backlog += bytes,
+        }
+    }
+    println!("{live} live bytes came with {backlog} of the backlog");
+    // Five streams that took turns would bring four times as much of the backlog.
+    assert!(backlog < live, "{live} live bytes came with {backlog} of the backlog");
+    hearing.abort();
+    sendings.into_iter().for_each(|sending| sending.abort());
 }
