@@ -229,6 +229,7 @@ fn launch(
         endpoint,
         discovery,
         store,
+        corpus: config.corpus,
         writer,
         mark,
         has_met: false,
@@ -285,7 +286,8 @@ fn watch_store(
     (clock, pruned_after): (Arc<Clock>, watch::Receiver<u64>),
     stop: &CancellationToken,
 ) -> StoreNews {
-    let prune = prune::run(Arc::clone(store), clock, pruned_after);
+    let (pruned_sender, pruned) = watch::channel(());
+    let prune = prune::run(Arc::clone(store), clock, pruned_after, pruned_sender);
     tokio::spawn(stop.clone().run_until_cancelled_owned(prune));
     let (disk_sender, disk) = mpsc::channel(1);
     let (damage_sender, damage) = mpsc::channel(FOUND_MAX);
@@ -294,7 +296,7 @@ fn watch_store(
     let (room_stop, scrub_stop) = (stop.clone(), stop.clone());
     tokio::spawn(async move { room_stop.run_until_cancelled(room).await });
     tokio::spawn(async move { scrub_stop.run_until_cancelled(scrub).await });
-    StoreNews { disk, damage }
+    StoreNews { disk, pruned, damage }
 }
 
 /// What segments and proofs are checked against.

@@ -43,7 +43,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
     },
     store::{
-        Store, StoreError,
+        CorpusBounds, Store, StoreError, is_overfull,
         sign_mark::SignMark,
         writer::{Committed, Writer},
     },
@@ -79,6 +79,7 @@ pub(super) struct Loop {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) discovery: Discovery,
     pub(super) store: Arc<dyn Store>,
+    pub(super) corpus: CorpusBounds,
     pub(super) writer: Writer,
     pub(super) mark: Arc<Mutex<SignMark>>,
     /// Whether the mark says so already.
@@ -106,6 +107,8 @@ pub(super) struct Sources {
 /// What is found about disk and store while the node runs.
 pub(super) struct StoreNews {
     pub(super) disk: mpsc::Receiver<Option<DiskLow>>,
+    /// Changes when contents were let go.
+    pub(super) pruned: watch::Receiver<()>,
     pub(super) damage: mpsc::Receiver<Finding>,
 }
 
@@ -162,9 +165,10 @@ impl Loop {
             // While the disk is behind, nothing is taken in but its own news: the queues fill, and back-pressure
             // reaches the senders.
             let open = turn.unsent.is_empty();
-            // A backlog waits with its sender while the disk is behind with others' entries, so that live ones find room. On a full
-            // disk it is taken, because the core then lets go of it.
-            let takes_more = open && (turn.is_full || !self.writer.is_behind());
+            // A backlog waits with its sender while the disk is behind with others' entries, so that live ones find room, and while
+            // contents come faster than they go. On a full disk it is taken, because the core then lets go of it.
+            let is_behind = self.writer.is_behind() || is_overfull(self.store.corpus(), self.corpus);
+            let takes_more = open && (turn.is_full || !is_behind);
             // As long as there is room, and on a full disk, where each is told so.
             let takes_thoughts = open && (self.federation.has_room() || turn.is_full);
             if let Some(error) = turn.failure.take() {
@@ -184,6 +188,8 @@ impl Loop {
                     turn.disk_low = low;
                     self.disk(&mut turn);
                 }
+                // What follows from it is looked at when the loop begins anew.
+                Ok(()) = sources.stores.pruned.changed() => {}
                 Some(finding) = sources.stores.damage.recv(), if open => self.damage(&mut turn, finding),
                 count = sources.net.prompt.recv_many(&mut net, INPUTS_PER_TURN_MAX), if open => {
                     if count == 0 {

@@ -19,6 +19,7 @@ pub mod writer;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::pruning::is_overfull;
 pub use self::{
     audit::{AuditProgress, AuditReport, MISMATCHES_MAX, Mismatch},
     error::{DatabaseFault, StoreError},

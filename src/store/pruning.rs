@@ -10,6 +10,8 @@ use crate::ledger::{
 const FULL_PERCENT: u64 = 90;
 /// ... to so many of both: far enough that the next time is not soon.
 const PRUNED_PERCENT: u64 = 70;
+/// From so many on nothing is fetched until it was: a backlog comes faster than contents go.
+const OVERFULL_PERCENT: u64 = 150;
 /// Accepted contents younger than this go only when nothing older is left: who just heard of one can still read it.
 const AGE_MIN: Millis = Millis(60_000);
 
@@ -40,6 +42,12 @@ enum Turn {
 /// Whether the corpus has reached nine tenths of either bound.
 pub(super) const fn is_due(size: CorpusSize, bounds: CorpusBounds) -> bool {
     is_full(size.thoughts, bounds.thoughts_max) || is_full(size.bytes, bounds.bytes_max)
+}
+
+/// Whether pruning is so far behind that nobody should fetch more.
+pub(crate) const fn is_overfull(size: CorpusSize, bounds: CorpusBounds) -> bool {
+    size.thoughts > percent(bounds.thoughts_max, OVERFULL_PERCENT)
+        || size.bytes > percent(bounds.bytes_max, OVERFULL_PERCENT)
 }
 
 /// What of all that is kept goes, in that order, so that no more than seven tenths of both bounds remain.
@@ -86,7 +94,7 @@ const fn is_full(size: u64, bound: u64) -> bool {
 
 /// So many hundredths of a bound, rounded down; no bound overflows it.
 const fn percent(bound: u64, percent: u64) -> u64 {
-    bound / 100 * percent + bound % 100 * percent / 100
+    (bound / 100).saturating_mul(percent).saturating_add(bound % 100 * percent / 100)
 }
 
 #[cfg(test)]
@@ -113,6 +121,16 @@ mod tests {
         let four = CorpusBounds { thoughts_max: 4, ..BOUNDS };
         assert!(!is_due(size(3, 0), four) && is_due(size(4, 0), four));
         assert!(!is_due(size(u64::MAX / 2, 0), CorpusBounds { thoughts_max: u64::MAX, bytes_max: 1 << 60 }));
+    }
+
+    #[test]
+    fn half_as_much_again_is_too_much_and_no_bound_is_none() {
+        let size = |thoughts, bytes| CorpusSize { thoughts, bytes };
+        for (size, over) in [(size(15, 1_500), false), (size(16, 0), true), (size(0, 1_501), true)] {
+            assert_eq!(is_overfull(size, BOUNDS), over, "{size:?}");
+        }
+        let none = CorpusBounds { thoughts_max: u64::MAX, bytes_max: u64::MAX };
+        assert!(!is_overfull(size(u64::MAX, u64::MAX), none));
     }
 
     #[test]
