@@ -23,6 +23,7 @@
 
 mod heard;
 mod interfaces;
+mod lans;
 mod mdns;
 mod netlink;
 mod preflight;
@@ -49,6 +50,8 @@ use self::trouble::Trouble;
 pub(super) use self::{heard::RECORDS_MAX, watch::LISTENERS_MAX};
 pub use self::{
     interfaces::{Interfaces, Net, machine_addresses},
+    lans::{Lan, Lans},
+    preflight::Obstacle,
     remembered::{remembered, seeds},
 };
 use crate::{
