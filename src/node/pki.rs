@@ -184,7 +184,7 @@ impl PkiFiles {
 ///
 /// # Errors
 /// It has.
-pub(super) fn is_free(data_dir: &Path) -> Result<(), PkiError> {
+pub fn is_free(data_dir: &Path) -> Result<(), PkiError> {
     let path = data_dir.join(CA_FILE);
     if path.exists() { Err(PkiError::Taken { path }) } else { Ok(()) }
 }

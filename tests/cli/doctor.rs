@@ -171,12 +171,19 @@ fn a_disk_with_too_little_room_an_open_directory_and_an_absent_interface_are_nam
 #[test]
 fn multicast_is_tried_on_the_interfaces_that_are_used() {
     let dir = owned();
-    // Loopback alone, where a membership report goes nowhere.
+    // Loopback alone, where neither a membership report nor a question leaves the machine.
     let args =
         ["doctor", "--interface", "lo", "--disk-min=0", "--json", "--data-dir", dir.path().to_str().unwrap()];
     let checks = json(&run(&args))["checks"].as_array().unwrap().clone();
     let check = the(&checks, "multicast");
     assert_eq!((check["subject"].as_str(), check["state"].as_str()), (Some("lo"), Some("ok")), "{check}");
+    assert!(checks.iter().all(|check| check["check"] != "multicast_echo"), "nobody asked for it");
+    let checks = json(&run(&[&args[..], &["--multicast"]].concat()))["checks"].as_array().unwrap().clone();
+    let echo =
+        checks.iter().find(|check| check["check"] == "multicast_echo" && check["subject"] == "lo IPv4");
+    assert_eq!(echo.unwrap()["state"], "ok", "{checks:?}");
+    let both = run(&[&QUIET[..], &["--multicast", "--data-dir", dir.path().to_str().unwrap()]].concat());
+    assert_fails(&both, 2, &["--multicast", "--no-mdns"]);
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! Keys: the node's own, the API's token, and in a closed federation the CA's key and this node's certificate.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{About, Check};
 use crate::{
@@ -17,26 +22,27 @@ use crate::{
         tls::{CertificateFault, TlsError, fits},
     },
     node::{
-        Config, RELEASED, STORE_FILE,
+        Config, RELEASED, STORE_FILE, StartError,
         identity_file::{self, KEY_FILE, KeyFileError},
         membership::{self, CA_KEY_FILE, Member},
-        pki::{PkiError, PkiFiles},
+        pki::{self, PkiError, PkiFiles},
         renewal_due,
     },
 };
 
 /// `status` is what the running node says.
 pub(super) fn look(data_dir: &Path, config: &Config, status: Option<&Status>) -> Vec<Check> {
-    let loaded = identity(data_dir, config.pki.as_ref());
+    let path = key_path(data_dir, config.pki.as_ref());
+    let of_key = About::new("key", path.display().to_string());
     let mut checks = vec![];
-    let own = match loaded {
+    let own = match identity(data_dir, config.pki.as_ref()) {
         Ok(own) => {
             let store = Some(data_dir.join(STORE_FILE)).filter(|store| store.exists());
-            checks.push(key(about(data_dir, KEY_FILE, "key"), own.as_ref(), store.as_deref()));
+            checks.push(key(of_key, own.as_ref(), store.as_deref()));
             own
         }
         Err(error) => {
-            checks.push(bad_key(about(data_dir, KEY_FILE, "key"), error));
+            checks.push(bad_key(of_key, error));
             None
         }
     };
@@ -54,12 +60,24 @@ fn about(data_dir: &Path, file: &str, check: &'static str) -> About {
     About::new(check, data_dir.join(file).display().to_string())
 }
 
-/// The key in the data directory, or the one that was named, which the first start takes in.
+/// Where this node's key is: one that was named is taken into the data directory by the first start.
+fn key_path(data_dir: &Path, pki: Option<&PkiFiles>) -> PathBuf {
+    let own = data_dir.join(KEY_FILE);
+    match pki.and_then(|files| files.key.clone()) {
+        Some(named) if !own.exists() => named,
+        Some(_) | None => own,
+    }
+}
+
+/// The key that a start would use.
 fn identity(data_dir: &Path, pki: Option<&PkiFiles>) -> Result<Option<Identity>, PkiError> {
-    match (identity_file::load(data_dir)?, pki) {
+    let named = pki.map_or(Ok(None), PkiFiles::key)?;
+    match (identity_file::load(data_dir)?, named) {
+        (Some(own), Some((path, named))) if own.node_id() != named.node_id() => {
+            Err(PkiError::OtherNode { path: path.to_owned(), own: own.node_id() })
+        }
         (Some(own), _) => Ok(Some(own)),
-        (None, Some(files)) => Ok(files.key()?.map(|(_, identity)| identity)),
-        (None, None) => Ok(None),
+        (None, named) => Ok(named.map(|(_, named)| named)),
     }
 }
 
@@ -79,14 +97,16 @@ fn key(about: About, own: Option<&Identity>, store: Option<&Path>) -> Check {
 
 fn bad_key(about: About, error: PkiError) -> Check {
     let otherwise = "see with `ls -l` what is there and who may read it";
-    let PkiError::Key(fault) = error else { return about.fails(error, otherwise) };
+    let PkiError::Key(fault) = error else {
+        return about.fails(&StartError::from(error).into(), otherwise);
+    };
     match fault {
         KeyFileError::Permissions { path, mode } => secret(about, &path, mode),
         KeyFileError::Damaged { .. } => about.wrong(
             "it is damaged, or its key is none of Ed25519",
             "put a backup of it in its place, or move it away to start as a new node",
         ),
-        fault @ (KeyFileError::Io { .. } | KeyFileError::Randomness) => about.fails(fault, otherwise),
+        fault @ (KeyFileError::Io { .. } | KeyFileError::Randomness) => about.fails(&fault.into(), otherwise),
     }
 }
 
@@ -110,7 +130,7 @@ fn token(about: About, found: Result<bool, ApiError>) -> Option<Check> {
         Err(ApiError::TokenDamaged { .. }) => {
             about.wrong("it holds no token", "delete it and start the node again for a new one")
         }
-        Err(other) => about.fails(other, "see with `ls -l` what is there and who may read it"),
+        Err(other) => about.fails(&other.into(), "see with `ls -l` what is there and who may read it"),
     })
 }
 
@@ -125,7 +145,7 @@ fn certificate(
     let about = About::of_all("certificate");
     let renewal = Renewal::of(config.pki.as_ref());
     let loaded = match &config.pki {
-        Some(files) => files.load(config.federation.as_ref()).map(Some),
+        Some(files) => pki::is_free(data_dir).and_then(|()| files.load(config.federation.as_ref())).map(Some),
         None => membership::load(data_dir).map_err(PkiError::from),
     };
     let member = match loaded {
@@ -136,7 +156,11 @@ fn certificate(
                 .filter(|status| status.node.federation.closed)
                 .map(|status| shown(about, status, now));
         }
-        Err(error) => return Some(about.fails(error, "put a backup of the file in its place")),
+        Err(error) => {
+            return Some(
+                about.fails(&StartError::from(error).into(), "put a backup of the file in its place"),
+            );
+        }
     };
     let fault = own.and_then(|own| taken(own, &member, now));
     Some(match validity(member.certificate.der()) {
@@ -253,8 +277,6 @@ fn shown(about: About, status: &Status, now: Millis) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::{super::State, *};
 
     fn of(check: &'static str) -> About {

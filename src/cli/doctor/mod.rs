@@ -2,7 +2,8 @@
 //! looks and another judges what was found.
 //!
 //! It changes nothing and speaks to nobody but the node of the data directory. Joining the group of mDNS for an instant is all that may be
-//! seen outside, where a kernel tells its LAN who listens (IGMP, MLD); with `--no-mdns` not even that is done.
+//! seen outside, where a kernel tells its LAN who listens (IGMP, MLD); with `--no-mdns` not even that is done. Only who asks for it with
+//! `--multicast` sends something to the LAN: one question on each interface.
 
 mod clock;
 mod disk;
@@ -18,9 +19,9 @@ use serde::Serialize;
 use self::running::Running;
 use super::{
     Out,
-    args::StartArgs,
+    args::DoctorArgs,
     config::{self, Run},
-    exit::{self, Exit},
+    exit::{self, Exit, Failure},
     show::{count, escaped},
     time,
 };
@@ -88,11 +89,10 @@ impl About {
         self.judged(State::Wrong, found.into(), Some(remedy.into()))
     }
 
-    /// In the words of the command that would fail with that error.
-    fn fails(self, error: impl Into<anyhow::Error>, otherwise: &str) -> Check {
-        let error = error.into();
-        let remedy = exit::hint_of(&error).unwrap_or_else(|| otherwise.to_owned());
-        self.wrong(exit::sentence(&error), remedy)
+    /// In the words of the command that fails with that error; `otherwise` is what to do where they do not say it.
+    fn fails(self, error: &anyhow::Error, otherwise: &str) -> Check {
+        let remedy = exit::hint_of(error).unwrap_or_else(|| otherwise.to_owned());
+        self.wrong(exit::sentence(error), remedy)
     }
 
     fn judged(self, state: State, found: String, remedy: Option<String>) -> Check {
@@ -105,10 +105,20 @@ impl About {
 /// # Errors
 /// Where the options, or the files that they name, can't be meant, or the output can't be written. What is wrong with the machine is no
 /// error, but the exit code tells it.
-pub async fn run(typed: StartArgs, data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
-    let run = config::resolve(typed, data_dir, &Machine::find(Path::new("/")), &config::host())?;
+pub async fn run(typed: DoctorArgs, data_dir: &Path, mut out: Out) -> anyhow::Result<ExitCode> {
+    let DoctorArgs { multicast, start } = typed;
+    let run = config::resolve(start, data_dir, &Machine::find(Path::new("/")), &config::host())?;
+    if multicast && !run.config.mdns {
+        let message = "`--multicast` tries what `--no-mdns` switches off";
+        return Err(Failure::usage(message)
+            .hint("give `--no-mdns=false` with it to try it all the same")
+            .into());
+    }
     let running = Running::ask(data_dir).await;
-    let checks = looked_at(&run, data_dir, &running).await;
+    let mut checks = looked_at(&run, data_dir, &running).await;
+    if multicast {
+        checks.extend(network::echoes(&run.config).await);
+    }
     let ok = checks.iter().all(|check| check.state != State::Wrong);
     out.one(&Report { checks, ok }, |report| text(&report.checks))?;
     Ok(if ok { Exit::Done } else { Exit::Failed }.into())

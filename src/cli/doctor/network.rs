@@ -5,6 +5,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use tokio::task::spawn_blocking;
+
 use super::{About, Check};
 use crate::{
     api::{
@@ -14,7 +16,7 @@ use crate::{
     },
     net::{
         BUFFER_BYTES, Room, SocketError, batch_datagrams,
-        discovery::{Lan, Lans},
+        discovery::{Family, Lan, Lans, Obstacle},
         free_port,
     },
     node::{
@@ -71,7 +73,9 @@ pub(super) fn interfaces(config: &Config) -> Vec<Check> {
     let lans = match Lans::look(&config.listen.interfaces()) {
         Ok(lans) => lans,
         Err(error) => {
-            return vec![About::of_all("interface").fails(error, "see what `ip -brief address` says")];
+            return vec![
+                About::of_all("interface").fails(&error.into(), "see what `ip -brief address` says"),
+            ];
         }
     };
     let mut checks: Vec<Check> = lans.used.iter().map(|lan| up(lan.name(), &lan.addresses())).collect();
@@ -80,6 +84,52 @@ pub(super) fn interfaces(config: &Config) -> Vec<Check> {
         checks.extend(lans.used.iter().map(multicast));
     }
     checks
+}
+
+/// Whether what is said on each of these interfaces is heard there; all are tried at once.
+pub(super) async fn echoes(config: &Config) -> Vec<Check> {
+    // Where the system does not tell them, that was told already.
+    let Ok(lans) = Lans::look(&config.listen.interfaces()) else { return vec![] };
+    let asked: Vec<_> =
+        lans.used.into_iter().map(|lan| (lan.name().to_owned(), tokio::spawn(heard_on(lan)))).collect();
+    let mut checks = vec![];
+    for (name, asked) in asked {
+        checks.extend(asked.await.map(|heard| echo(&name, heard)).unwrap_or_default());
+    }
+    checks
+}
+
+/// What became of a question in each version of the Internet protocol.
+type Echoes = Vec<(Family, Result<(), Obstacle>)>;
+
+async fn heard_on(lan: Lan) -> Echoes {
+    let asked: Vec<_> = lan
+        .families()
+        .into_iter()
+        .map(|family| {
+            let lan = lan.clone();
+            (family, spawn_blocking(move || lan.echo(family)))
+        })
+        .collect();
+    let mut heard = vec![];
+    for (family, asked) in asked {
+        heard.extend(asked.await.ok().map(|answer| (family, answer)));
+    }
+    heard
+}
+
+/// One version that carries multicast is enough to be found.
+fn echo(name: &str, heard: Echoes) -> Vec<Check> {
+    let is_enough = heard.iter().any(|(_, answer)| answer.is_ok());
+    let each = heard.into_iter().map(|(family, answer)| {
+        let about = About::new("multicast_echo", format!("{name} {family}"));
+        match answer {
+            Ok(()) => about.ok("this machine hears what it says there"),
+            Err(obstacle) if is_enough => about.hint(obstacle.found, obstacle.remedy),
+            Err(obstacle) => about.wrong(obstacle.found, obstacle.remedy),
+        }
+    });
+    each.collect()
 }
 
 fn or_no_socket(looked: io::Result<Check>) -> Check {
@@ -128,7 +178,7 @@ fn port(configured: Option<u16>, tried: Result<u16, SocketError>) -> Check {
             "every one of these UDP ports is taken",
             "`ss -ulpn` names what uses them; choose another port with `--port`",
         ),
-        Err(error @ SocketError::NoInterface { .. }) => about.fails(error, "`ip -brief link` lists the interfaces of this machine"),
+        Err(error @ SocketError::NoInterface { .. }) => about.fails(&error.into(), "`ip -brief link` lists the interfaces of this machine"),
         Err(SocketError::Io { place, source }) => {
             let remedy = if source.kind() == ErrorKind::PermissionDenied {
                 "a port below 1024 may need root; choose another with `--port`"
@@ -153,7 +203,7 @@ fn api_port(listen: ApiListen, opened: Result<Option<SocketAddr>, ApiError>) -> 
             "no port is free there, so a node would answer on the Unix socket in its data directory only",
             "`ss -ltnp` shows who listens there; `--api` names another address, or `off`",
         ),
-        Err(error) => about.fails(error, "`--api` names another address, or `off`"),
+        Err(error) => about.fails(&error.into(), "`--api` names another address, or `off`"),
     }
 }
 
@@ -273,6 +323,18 @@ mod tests {
         let check = buffers(Room { receive: Some(208 << 10), send: None });
         assert!(check.state == State::Hint && check.remedy.unwrap().contains("net.core.rmem_max"));
         assert_eq!((batches(1).state, batches(64).state), (State::Hint, State::Ok));
+    }
+
+    #[test]
+    fn an_echo_over_one_version_of_the_protocol_is_enough() {
+        let silent = || Err(Obstacle::silence("eth0", "it does not come back".to_owned()));
+        let states = |heard: Echoes| echo("eth0", heard).iter().map(|check| check.state).collect::<Vec<_>>();
+        assert_eq!(states(vec![(Family::V4, Ok(())), (Family::V6, silent())]), [State::Ok, State::Hint]);
+        assert_eq!(
+            states(vec![(Family::V4, silent()), (Family::V6, silent())]),
+            [State::Wrong, State::Wrong]
+        );
+        assert_eq!(echo("eth0", vec![(Family::V6, Ok(()))])[0].subject, "eth0 IPv6");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use super::{About, Check};
 use crate::{
-    api::json::{OwnLog, Status},
+    api::{
+        json::{OwnLog, Status},
+        socket::ApiError,
+    },
     cli::{
         client::Client,
         exit::{Exit, Failure},
@@ -48,10 +51,12 @@ impl Running {
                 "a process holds the data directory, and does not answer",
                 "wait, where it has just been started or is being stopped; else look at its log, and end it",
             ),
-            Self::Silent(error) => about.fails(
-                anyhow::anyhow!("{error:#}"),
-                "look at the log of the node; `cogmesh status` asks it again",
-            ),
+            Self::Silent(error) if error.is::<ApiError>() => {
+                about.fails(error, "name a directory with a shorter path with `--data-dir`")
+            }
+            Self::Silent(error) => {
+                about.fails(error, "look at the log of the node; `cogmesh status` asks it again")
+            }
         }
     }
 }
@@ -101,5 +106,11 @@ mod tests {
         let check = Running::ask(dir.path()).await.check(dir.path());
         assert!(check.state == State::Wrong && check.found.contains("holds"), "{check:?}");
         drop(lock);
+        let deep = dir.path().join("d".repeat(120));
+        let check = Running::ask(&deep).await.check(&deep);
+        assert!(
+            check.found.contains("107") && check.remedy.as_ref().unwrap().contains("--data-dir"),
+            "{check:?}"
+        );
     }
 }

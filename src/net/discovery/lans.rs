@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     Interfaces, Net,
+    echo::{Family, echo},
     interfaces::Nic,
     preflight::{Obstacle, preflight},
     watch::LISTENERS_MAX,
@@ -71,6 +72,28 @@ impl Lan {
     pub fn join_and_leave(&self) -> Result<(), Obstacle> {
         preflight(&self.nic, &self.nets)
     }
+
+    /// In which versions of the Internet protocol it has an address.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        [Family::V4, Family::V6].into_iter().filter(|family| self.net(*family).is_some()).collect()
+    }
+
+    /// Whether this machine hears there what it says there. Sends one question of mDNS to the LAN, which nobody has an answer to, and blocks until it comes
+    /// back, for 2 s at most.
+    ///
+    /// # Errors
+    /// It does not come back, or what keeps it from being asked.
+    pub fn echo(&self, family: Family) -> Result<(), Obstacle> {
+        self.net(family).map_or(Ok(()), |net| echo(&self.nic, *net))
+    }
+
+    fn net(&self, family: Family) -> Option<&Net> {
+        self.nets.iter().find(|net| match family {
+            Family::V4 => net.ip.is_ipv4(),
+            Family::V6 => net.ip.is_ipv6(),
+        })
+    }
 }
 
 /// All interfaces, as those are that have no address: the system lists interfaces by their addresses, so whatever has none is left to
@@ -96,5 +119,7 @@ mod tests {
         let [lan] = &lans.used[..] else { panic!("{lans:?}") };
         assert!(lan.name() == "lo" && lan.addresses().iter().all(IpAddr::is_loopback), "{lan:?}");
         assert_eq!(lan.join_and_leave(), Ok(()));
+        assert_eq!(lan.families().first(), Some(&Family::V4));
+        assert_eq!(lan.echo(Family::V4), Ok(()));
     }
 }

@@ -14,9 +14,9 @@ use super::{
     trouble::Trouble,
 };
 
-const PORT: u16 = 5353;
-const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+pub(super) const PORT: u16 = 5353;
+pub(super) const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+pub(super) const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 
 /// What keeps this machine from using mDNS on an interface, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,15 +40,27 @@ pub(super) fn preflight(nic: &Nic, nets: &BTreeSet<Net>) -> Result<(), Obstacle>
     let v4 = nets.iter().any(|net| net.ip.is_ipv4());
     let v6 = nets.iter().any(|net| net.ip.is_ipv6());
     if v4 {
-        let socket = bound(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, PORT).into()).map_err(|e| taken(&e))?;
-        let index = InterfaceIndexOrAddress::Index(nic.index);
-        socket.join_multicast_v4_n(&GROUP_V4, &index).map_err(|e| no_group(nic, &e))?;
+        drop(join_v4(nic)?);
     }
     if v6 {
-        let socket = bound(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, PORT).into()).map_err(|e| taken(&e))?;
-        socket.join_multicast_v6(&GROUP_V6, nic.index).map_err(|e| no_group(nic, &e))?;
+        drop(join_v6(nic)?);
     }
     Ok(())
+}
+
+/// A socket that hears what is said in the group of mDNS, as long as it is there.
+pub(super) fn join_v4(nic: &Nic) -> Result<Socket, Obstacle> {
+    let socket = bound(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, PORT).into()).map_err(|e| taken(&e))?;
+    let index = InterfaceIndexOrAddress::Index(nic.index);
+    socket.join_multicast_v4_n(&GROUP_V4, &index).map_err(|e| no_group(nic, &e))?;
+    Ok(socket)
+}
+
+/// The same over IPv6.
+pub(super) fn join_v6(nic: &Nic) -> Result<Socket, Obstacle> {
+    let socket = bound(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, PORT).into()).map_err(|e| taken(&e))?;
+    socket.join_multicast_v6(&GROUP_V6, nic.index).map_err(|e| no_group(nic, &e))?;
+    Ok(socket)
 }
 
 fn bound(domain: Domain, address: SocketAddr) -> io::Result<Socket> {
