@@ -18,6 +18,7 @@ use axum::{
     },
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
+    serve::Listener,
 };
 use tokio::net::TcpListener;
 
@@ -47,6 +48,14 @@ pub enum ApiListen {
 /// A port that is open for the API, if there should be one and one is free.
 #[derive(Debug)]
 pub struct TcpPort(pub(super) Option<Limited<TcpListener>>);
+
+impl TcpPort {
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.0.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+}
 
 /// Opens the port; nobody is answered there yet.
 ///

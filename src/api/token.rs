@@ -18,8 +18,8 @@ const TOKEN_BYTES: usize = 32;
 pub(super) struct ApiToken(Zeroizing<String>);
 
 impl ApiToken {
-    /// The one in that data directory, made where there is none yet.
-    pub(super) fn of(data_dir: &Path) -> Result<Self, ApiError> {
+    /// The one in that data directory; `None` where there is none yet.
+    fn load(data_dir: &Path) -> Result<Option<Self>, ApiError> {
         let path = data_dir.join(TOKEN_FILE);
         let io = |source| ApiError::Token { path: path.clone(), source };
         match fs::read_to_string(&path) {
@@ -33,27 +33,42 @@ impl ApiToken {
                 let upper = Zeroizing::new(token.to_ascii_uppercase());
                 let bytes = BASE32_NOPAD.decode(upper.as_bytes()).map(Zeroizing::new);
                 match bytes.is_ok_and(|bytes| bytes.len() == TOKEN_BYTES) {
-                    true => Ok(Self(token)),
+                    true => Ok(Some(Self(token))),
                     false => Err(ApiError::TokenDamaged { path }),
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
-                rand::fill(&mut *bytes).map_err(|_| ApiError::Randomness)?;
-                let token = Zeroizing::new(BASE32_NOPAD.encode(&*bytes).to_ascii_lowercase());
-                let line = Zeroizing::new(format!("{}\n", *token));
-                identity_file::write(data_dir, TOKEN_FILE, line.as_bytes()).map_err(io)?;
-                Ok(Self(token))
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(ApiError::TokenDamaged { path }),
             Err(error) => Err(io(error)),
         }
+    }
+
+    /// The one in that data directory, made where there is none yet.
+    pub(super) fn of(data_dir: &Path) -> Result<Self, ApiError> {
+        if let Some(token) = Self::load(data_dir)? {
+            return Ok(token);
+        }
+        let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
+        rand::fill(&mut *bytes).map_err(|_| ApiError::Randomness)?;
+        let token = Zeroizing::new(BASE32_NOPAD.encode(&*bytes).to_ascii_lowercase());
+        let line = Zeroizing::new(format!("{}\n", *token));
+        identity_file::write(data_dir, TOKEN_FILE, line.as_bytes())
+            .map_err(|source| ApiError::Token { path: data_dir.join(TOKEN_FILE), source })?;
+        Ok(Self(token))
     }
 
     /// Whether that is it. Takes the same time wherever they differ.
     pub(super) fn is(&self, other: &str) -> bool {
         verify_slices_are_equal(self.0.as_bytes(), other.as_bytes()).is_ok()
     }
+}
+
+/// Whether that data directory has a token that can be used; false where it has none yet.
+///
+/// # Errors
+/// Others may read it, it is none, or it can't be read.
+pub fn is_there(data_dir: &Path) -> Result<bool, ApiError> {
+    ApiToken::load(data_dir).map(|token| token.is_some())
 }
 
 impl std::fmt::Debug for ApiToken {

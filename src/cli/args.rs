@@ -1,5 +1,6 @@
 //! What can be typed. The words here are the help: one sentence an option, and why where it is not plain.
 
+mod checking;
 mod measuring;
 
 use std::{
@@ -17,7 +18,10 @@ use clap::{
 };
 use serde::Deserialize;
 
-pub use self::measuring::{BenchCommand, LatencyArgs, PingArgs, ThroughputArgs};
+pub use self::{
+    checking::DoctorArgs,
+    measuring::{BenchCommand, LatencyArgs, PingArgs, ThroughputArgs},
+};
 use super::{demo::DemoArgs, exit::Exit, options, replay::ReplayArgs, show::escaped_lines};
 use crate::{
     api::{
@@ -122,6 +126,13 @@ pub enum Command {
     /// Measure the running node
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Check this machine for a node, running or not: ports, interfaces, multicast, clock, disk, keys, peers
+    ///
+    /// Says for each what is wrong and what to do; exit code 1 where something is. Takes every option of `start`, and looks at what a node would
+    /// meet that is started with them. Without `--multicast` it sends nothing; but it joins mDNS's group for an instant on each interface, which a
+    /// kernel may tell its LAN, and which `--no-mdns` leaves out.
+    #[command(mut_args(checking::of_doctor))]
+    Doctor(Box<DoctorArgs>),
     /// Run three nodes on loopback and check what they promise; needs no running node
     Demo(DemoArgs),
 }

@@ -135,7 +135,7 @@ fn tell(error: &anyhow::Error, err: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The error and its causes. A cause that its error repeats word for word is told once.
-fn sentence(error: &anyhow::Error) -> String {
+pub(super) fn sentence(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |told, cause| {
         let cause = cause.to_string();
         match told.as_str() {
@@ -160,7 +160,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     }
 }
 
-fn hint_of(error: &anyhow::Error) -> Option<String> {
+pub(super) fn hint_of(error: &anyhow::Error) -> Option<String> {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.hint.clone();
     }

@@ -12,6 +12,7 @@ pub mod bench;
 pub mod client;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod economics;
 pub mod exit;
 pub mod explain;
@@ -81,6 +82,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => {
             start::log_to_stderr(args::LogFormat::Text, common.verbose)?;
             wait_for(Builder::new_multi_thread(), demo::run(&args, common.json))
+        }
+        Command::Doctor(args) => {
+            let data_dir = data_dir(&common)?;
+            ask(doctor::run(*args, &data_dir, out(&common)))
         }
         Command::Replay(args) => replay::run(&args).map(|()| Exit::Done.into()),
         Command::Audit => audit::run(&data_dir(&common)?, out(&common)),

@@ -29,6 +29,7 @@ mod measure;
 pub mod membership;
 mod reader;
 mod reset;
+mod room;
 mod segmented;
 mod sending;
 mod socket;
@@ -49,5 +50,6 @@ pub use measure::{
     ArenaAsked, ArenaPlace, Borrowed, Bulk, Echo, Kind, MeasureCounts, MeasureError, Measuring,
     PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, PING_BYTES_MAX, TallyAsked, Thoughts, local_address_towards,
 };
+pub use room::{BUFFER_BYTES, Room, batch_datagrams};
 pub use sending::{CatchUpSender, LinkStats, PROBE_BYTES_MAX, ProbeError, SendFault};
-pub use socket::SocketError;
+pub use socket::{SocketError, free_port};

@@ -8,11 +8,10 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::config::{ListenOn, PORT_FIRST, PORT_LAST};
-
-/// What is asked of the system for each socket. The usual default, 208 KiB, overflows on a burst from a few peers; the
-/// system gives as much of it as it permits.
-const BUFFER_BYTES: usize = 4 << 20;
+use super::{
+    config::{ListenOn, PORT_FIRST, PORT_LAST},
+    room::Room,
+};
 
 /// Why no socket could be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +71,18 @@ pub(super) fn open(listen: &ListenOn, port: Option<u16>) -> Result<Vec<UdpSocket
         }
     }
     Err(SocketError::PortsTaken)
+}
+
+/// The port that a node would get there now. Nothing stays open, and nothing is sent.
+///
+/// # Errors
+/// Why it would get none.
+pub fn free_port(listen: &ListenOn, port: Option<u16>) -> Result<u16, SocketError> {
+    let sockets = open(listen, port)?;
+    let first = sockets.first().ok_or(SocketError::PortsTaken)?;
+    let local =
+        first.local_addr().map_err(|source| SocketError::Io { place: "any address".to_owned(), source })?;
+    Ok(local.port())
 }
 
 /// For a named interface: one socket of both families bound to the device, which stays right when the interface changes
@@ -151,45 +162,18 @@ fn bound(address: SocketAddr, device: Option<&str>) -> io::Result<UdpSocket> {
     if let Some(device) = device {
         bind_device(&socket, device)?;
     }
-    // Less room than asked for is slower, and no reason not to start.
-    drop(socket.set_recv_buffer_size(BUFFER_BYTES));
-    drop(socket.set_send_buffer_size(BUFFER_BYTES));
-    hint_at_room(&socket);
+    hint_at_room(Room::ask(&socket));
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
 /// Says, once, what would permit more: where bursts overflow a buffer, packets are lost and sent again.
-fn hint_at_room(socket: &Socket) {
+fn hint_at_room(room: Room) {
     static SAID: Once = Once::new();
-    // Linux tells the double of what may be used (socket(7)); others tell what it is.
-    let permitted = |got: io::Result<usize>| match cfg!(any(target_os = "linux", target_os = "android")) {
-        true => got.map(|bytes| bytes / 2),
-        false => got,
-    };
-    let few = |got: io::Result<usize>| permitted(got).ok().filter(|bytes| *bytes < BUFFER_BYTES);
-    let (receive, send) = (few(socket.recv_buffer_size()), few(socket.send_buffer_size()));
-    if receive.is_some() || send.is_some() {
-        SAID.call_once(|| tracing::info!("{}", room_hint(receive, send)));
+    if let Some((found, remedy)) = room.lack() {
+        SAID.call_once(|| tracing::info!("{found}: {remedy}"));
     }
-}
-
-fn room_hint(receive: Option<usize>, send: Option<usize>) -> String {
-    let each = [(receive, "receive", "rmem"), (send, "send", "wmem")];
-    let each: Vec<String> = each
-        .iter()
-        .filter_map(|(bytes, what, setting)| {
-            let kib = (*bytes)? >> 10;
-            Some(format!(
-                "{what} buffers of {kib} KiB (`sysctl -w net.core.{setting}_max={BUFFER_BYTES}` permits more)"
-            ))
-        })
-        .collect();
-    format!(
-        "the system lets UDP sockets have {} only; where bursts overflow them, packets are sent again",
-        each.join(" and ")
-    )
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -242,14 +226,6 @@ mod tests {
         assert!(error.to_string().contains("--port"), "{error}");
         let second = open(&ListenOn::Loopback, None).unwrap();
         assert!(second[0].local_addr().unwrap().port() > taken);
-    }
-
-    #[test]
-    fn a_system_that_gives_little_room_is_told_of_with_what_would_give_more() {
-        let said = room_hint(Some(208 << 10), None);
-        assert!(said.contains("receive buffers of 208 KiB"), "{said}");
-        assert!(said.contains("net.core.rmem_max=4194304") && !said.contains("wmem"), "{said}");
-        assert!(room_hint(Some(1 << 20), Some(1 << 20)).contains(" and send buffers of 1024 KiB"));
     }
 
     #[test]

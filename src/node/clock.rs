@@ -9,7 +9,7 @@ use std::{
 use crate::{ledger::types::Millis, protocol::input::Now};
 
 /// The day this version was released: 2026-11-23. No entry of this version is older.
-pub(super) const RELEASED: Millis = Millis(1_795_392_000_000);
+pub const RELEASED: Millis = Millis(1_795_392_000_000);
 
 /// Both clocks of one process.
 #[derive(Debug)]

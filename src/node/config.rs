@@ -7,6 +7,7 @@ use super::pki::PkiFiles;
 use crate::{
     ledger::{policy::Policy, types::Level},
     log::{FederationName, Hardware, NodeId, NodeName},
+    net::{ListenOn, discovery::Interfaces},
     store::{CorpusBounds, Durability},
 };
 
@@ -77,6 +78,28 @@ pub enum Listen {
     Loopback,
     /// On this address only; its port does not count.
     At(SocketAddr),
+}
+
+impl Listen {
+    /// Where its sockets are.
+    #[must_use]
+    pub fn sockets(&self) -> ListenOn {
+        match self {
+            Self::Everywhere => ListenOn::Everywhere,
+            Self::Interfaces(names) => ListenOn::Interfaces(names.clone()),
+            Self::Loopback => ListenOn::Loopback,
+            Self::At(address) => ListenOn::At(*address),
+        }
+    }
+
+    /// Where it announces itself, and looks for others.
+    #[must_use]
+    pub fn interfaces(&self) -> Interfaces {
+        match self {
+            Self::Everywhere | Self::Loopback | Self::At(_) => Interfaces::All,
+            Self::Interfaces(names) => Interfaces::Named(names.clone()),
+        }
+    }
 }
 
 /// A peer that the user named.

@@ -14,7 +14,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ROOM_SHARE: u64 = 16;
 
 /// How many bytes may be written there; `None` where the system does not say.
-pub(super) fn free_bytes(path: &std::path::Path) -> Option<u64> {
+#[must_use]
+pub fn free_bytes(path: &std::path::Path) -> Option<u64> {
     let disk = statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -6,6 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The lock file's name in the data directory.
+const LOCK_FILE: &str = "lock";
+
 /// Holds a data directory for this process. The system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DataDirLock {
@@ -43,7 +46,7 @@ impl DataDirLock {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(data_dir.join("lock"))
+            .open(data_dir.join(LOCK_FILE))
             .map_err(io)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { file }),
@@ -51,6 +54,15 @@ impl DataDirLock {
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
     }
+}
+
+/// Whether a process holds that data directory. Nothing is made where there is no lock file yet.
+///
+/// A shared lock tells it for an instant; a node that is started in just that instant would be turned away, so ask only where no node answers.
+#[must_use]
+pub fn is_held(data_dir: &Path) -> bool {
+    let Ok(file) = File::open(data_dir.join(LOCK_FILE)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 impl Drop for DataDirLock {
@@ -67,12 +79,15 @@ mod tests {
     #[test]
     fn a_data_directory_is_held_until_its_lock_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
+        assert!(!is_held(dir.path()) && !dir.path().join(LOCK_FILE).exists());
         let lock = DataDirLock::take(dir.path()).unwrap();
         assert!(matches!(DataDirLock::take(dir.path()), Err(LockError::Held { .. })));
+        assert!(is_held(dir.path()));
         // As a process that is just being started has it.
         let copy = lock.file.try_clone().unwrap();
         drop(lock);
         DataDirLock::take(dir.path()).unwrap();
+        assert!(!is_held(dir.path()));
         drop(copy);
     }
 }

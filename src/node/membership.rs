@@ -197,7 +197,8 @@ pub(super) fn federation(
 }
 
 /// Who may connect to the node of that member.
-pub(super) fn of(member: Option<&Member>, clock: WallClock) -> Membership {
+#[must_use]
+pub fn of(member: Option<&Member>, clock: WallClock) -> Membership {
     match member.cloned() {
         None => Membership::Open,
         Some(Member { ca, certificate, .. }) => Membership::Closed { ca, certificate, clock },

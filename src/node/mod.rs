@@ -6,7 +6,7 @@
 pub mod bounds;
 mod clock;
 pub mod config;
-mod disk;
+pub mod disk;
 mod handle;
 pub mod hardware;
 pub mod identity_file;
@@ -59,18 +59,20 @@ use self::{
     throughput::Arenas,
 };
 pub use self::{
+    clock::RELEASED,
     config::{Config, Listen, PeerOption},
     handle::{About, Approved, Handle, NodeGone},
     joining::{EnterError, Founded, Joined, create_federation, join_federation},
-    lock::{DataDirLock, LockError},
+    lock::{DataDirLock, LockError, is_held},
+    renewing::due as renewal_due,
     run::RunError,
 };
 use crate::{
     log::{Identity, NodeId, Rules, books::Books},
     monitor::Monitor,
     net::{
-        DoorBounds, Endpoint, Inbox, InboxBounds, ListenOn, NetConfig, NetError,
-        discovery::{self, Discovery, DiscoveryConfig, Interfaces},
+        DoorBounds, Endpoint, Inbox, InboxBounds, NetConfig, NetError,
+        discovery::{self, Discovery, DiscoveryConfig},
         inbox,
         join::JoinDesk,
         membership::WallClock,
@@ -312,12 +314,7 @@ fn net_config(config: &Config, opened: &Opened, handshakes_max: usize) -> NetCon
     let Opened { identity, member, gate, setup, clock, .. } = opened;
     let membership = membership::of(member.as_ref(), wall(clock));
     let desk = gate.desk.clone().map(|desk| desk as Arc<dyn JoinDesk>);
-    let listen = match &config.listen {
-        Listen::Everywhere => ListenOn::Everywhere,
-        Listen::Interfaces(names) => ListenOn::Interfaces(names.clone()),
-        Listen::Loopback => ListenOn::Loopback,
-        Listen::At(address) => ListenOn::At(*address),
-    };
+    let listen = config.listen.sockets();
     NetConfig {
         connections_max: config.peers_max.saturating_add(handshakes_max),
         membership,
@@ -328,16 +325,12 @@ fn net_config(config: &Config, opened: &Opened, handshakes_max: usize) -> NetCon
 }
 
 fn discovery_config(config: &Config, setup: &Setup, port: u16) -> DiscoveryConfig {
-    let interfaces = match &config.listen {
-        Listen::Everywhere | Listen::Loopback | Listen::At(_) => Interfaces::All,
-        Listen::Interfaces(names) => Interfaces::Named(names.clone()),
-    };
     DiscoveryConfig {
         id: setup.id(),
         name: setup.name.clone(),
         federation: setup.federation,
         port,
-        interfaces,
+        interfaces: config.listen.interfaces(),
         // A node that listens on loopback only has nothing to announce.
         mdns: config.mdns && config.listen != Listen::Loopback,
     }

@@ -118,7 +118,10 @@ pub enum PkiError {
 
 impl PkiFiles {
     /// What they make this node; `name` is what the user calls the federation, else it is called as its CA is.
-    pub(super) fn load(&self, name: Option<&FederationName>) -> Result<Member, PkiError> {
+    ///
+    /// # Errors
+    /// A file can't be read, or holds something else.
+    pub fn load(&self, name: Option<&FederationName>) -> Result<Member, PkiError> {
         let ca = self.ca()?;
         let name = match (name, ca.name().parse()) {
             (Some(name), _) => name.clone(),
@@ -147,7 +150,10 @@ impl PkiFiles {
     }
 
     /// The key that was named; `None` where none was.
-    pub(super) fn key(&self) -> Result<Option<(&Path, Identity)>, PkiError> {
+    ///
+    /// # Errors
+    /// There is none, or it can't be used.
+    pub fn key(&self) -> Result<Option<(&Path, Identity)>, PkiError> {
         let Some(path) = &self.key else { return Ok(None) };
         match identity_file::load_file(path)? {
             Some(identity) => Ok(Some((path, identity))),
@@ -178,7 +184,7 @@ impl PkiFiles {
 ///
 /// # Errors
 /// It has.
-pub(super) fn is_free(data_dir: &Path) -> Result<(), PkiError> {
+pub fn is_free(data_dir: &Path) -> Result<(), PkiError> {
     let path = data_dir.join(CA_FILE);
     if path.exists() { Err(PkiError::Taken { path }) } else { Ok(()) }
 }

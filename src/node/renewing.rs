@@ -114,7 +114,8 @@ impl Renewing {
 }
 
 /// When two thirds of a certificate's life have passed; ours begin to count a little before they are made.
-pub(super) fn due(from: Millis, until: Millis) -> Millis {
+#[must_use]
+pub fn due(from: Millis, until: Millis) -> Millis {
     let made = from.plus(BACKDATED);
     made.plus(Millis(until.since(made).0 / 3 * 2))
 }

@@ -90,7 +90,7 @@ use crate::{
 };
 
 /// A clock that is further ahead of its peers' median than this writes with theirs.
-const CLOCK_AHEAD_MAX_MS: i64 = 5_000;
+pub const CLOCK_AHEAD_MAX_MS: i64 = 5_000;
 /// How often the node's time is stored, so that it never runs backwards across restarts.
 const TIME_MARK_EVERY: Millis = Millis(60_000);
 

@@ -7,6 +7,7 @@
 )]
 
 mod copies;
+mod doctor;
 mod federation;
 mod generate;
 mod measuring;

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::support::{assert_fails, code, cogmesh, err, out, run, run_with_input};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "start",
     "submit",
     "status",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 17] = [
     "explain",
     "replay",
     "demo",
+    "doctor",
     "audit",
     "backup",
     "restore",

@@ -250,3 +250,44 @@ fn files_that_make_no_member_are_named_with_what_is_wrong() {
     let (_, _, _, dir) = legion.ended();
     pki.fails(&pki.options("thor"), dir.path(), &["another key than the data directory", "hint: "]);
 }
+
+#[test]
+fn doctor_looks_at_the_files_that_a_node_would_be_started_with() {
+    let pki = Pki::new("workshop");
+    ["legion", "thor"].iter().for_each(|node| pki.member(node));
+    let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    let certificate = |options: &[String]| {
+        let words: Vec<&str> = options.iter().map(String::as_str).collect();
+        let common =
+            ["doctor", "--no-mdns", "--interface", "lo", "--disk-min=0", "--json", "--data-dir", data_dir];
+        let output = run(&[&common[..], &words].concat());
+        let report = json(&output);
+        let wrong: Vec<&Value> =
+            report["checks"].as_array().unwrap().iter().filter(|check| check["state"] == "wrong").collect();
+        assert_eq!(code(&output), i32::from(!wrong.is_empty()), "{report}");
+        assert!(wrong.iter().all(|check| check["check"] == "certificate"), "{report}");
+        let key = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "key").unwrap();
+        assert_eq!(key["subject"], pki.text("legion.key"), "the key that the first start takes in");
+        let found = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "certificate");
+        (wrong.len(), found.unwrap().clone())
+    };
+    let options = pki.options("legion");
+    let (wrong, found) = certificate(&options);
+    assert!(wrong == 0 && found["found"].as_str().unwrap().contains("expires in 4 d"), "{found}");
+    pki.certify("legion", &pki.id("thor"), 5);
+    let (wrong, found) = certificate(&options);
+    assert!(wrong == 1 && found["remedy"].as_str().unwrap().contains("certs/README.md"), "{found}");
+    fs::copy(pki.path("thor.pem"), pki.path("legion.pem")).unwrap();
+    let (wrong, found) = certificate(&options);
+    assert!(wrong == 1 && found["found"].as_str().unwrap().contains("another key"), "{found}");
+    fs::remove_file(pki.path("root.pem")).unwrap();
+    let (wrong, found) = certificate(&options);
+    assert!(wrong == 1 && found["found"].as_str().unwrap().contains("root.pem"), "{found}");
+    fs::write(dir.path().join("ca.crt"), "").unwrap();
+    let (wrong, found) = certificate(&options);
+    assert!(
+        wrong == 1 && found["found"].as_str().unwrap().contains("belongs to a closed federation"),
+        "{found}"
+    );
+}

@@ -13,6 +13,7 @@ mod absence;
 mod capture;
 mod closed;
 mod disasters;
+mod doctor;
 mod floods;
 mod foreign;
 mod forks;

@@ -96,7 +96,7 @@ impl Ear {
 
     fn open(&self) -> Result<Session, (Trouble, String)> {
         let nets = self.nets.borrow().clone();
-        preflight(&self.nic, &nets)?;
+        preflight(&self.nic, &nets).map_err(|obstacle| (obstacle.kind, obstacle.sentence()))?;
         self.shared.well(Trouble::PortTaken, "");
         self.shared.well(Trouble::NoGroup, &self.nic.name);
         Session::open(&self.shared, &self.nic)

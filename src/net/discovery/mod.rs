@@ -21,8 +21,10 @@
 //!
 //! The protocol's side of this is in protocol.md, Discovery.
 
+mod echo;
 mod heard;
 mod interfaces;
+mod lans;
 mod mdns;
 mod netlink;
 mod preflight;
@@ -46,11 +48,14 @@ use tokio_util::{
 };
 
 use self::trouble::Trouble;
-pub(super) use self::{heard::RECORDS_MAX, watch::LISTENERS_MAX};
 pub use self::{
+    echo::Family,
     interfaces::{Interfaces, Net, machine_addresses},
+    lans::{Lan, Lans},
+    preflight::Obstacle,
     remembered::{remembered, seeds},
 };
+pub(super) use self::{heard::RECORDS_MAX, watch::LISTENERS_MAX};
 use crate::{
     log::{FederationId, NodeId, NodeName},
     protocol::input::Hint,
