@@ -130,7 +130,10 @@ fn a_store_of_the_first_schema_is_brought_to_this_one_with_all_that_it_holds() {
     drop(migrated);
     let raw = Connection::open(&path).unwrap();
     let version: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
+    let merged: i64 =
+        raw.query_row("SELECT v FROM words_config WHERE k = 'automerge'", [], |row| row.get(0)).unwrap();
+    assert_eq!(merged, 64, "parts of the full-text index at a time");
     for table in ["meta", "authors", "entries", "submissions", "peers"] {
         let count = |condition: &str| -> i64 {
             let sql = format!("SELECT count(*) FROM {table} WHERE {condition}");
