@@ -10,7 +10,7 @@ use crate::store::{Store, StoreError};
 /// How long after it failed it is tried again, without another commit: a backlog may wait for it.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// After commits, lets go of contents where the corpus is too full, and tells. What fails here, the next commit will tell: nothing that
+/// At the start and after commits, lets go of contents where the corpus is too full, and tells. What fails here, the next commit will tell: nothing that
 /// was acknowledged depends on it.
 pub(super) async fn run(
     store: Arc<dyn Store>,
@@ -18,6 +18,8 @@ pub(super) async fn run(
     mut commits: watch::Receiver<u64>,
     pruned_sender: watch::Sender<()>,
 ) {
+    // Bounds may have been lowered since, and a node that keeps too much fetches nothing that would be a commit.
+    commits.mark_changed();
     let mut retry = false;
     loop {
         match timeout(if retry { RETRY } else { Duration::MAX }, commits.changed()).await {
@@ -34,7 +36,8 @@ pub(super) async fn run(
                     "let go of contents; their entries stay"
                 );
             }
-            Ok(Ok(_) | Err(StoreError::Full { .. })) => {}
+            Ok(Ok(_)) => {}
+            Ok(Err(StoreError::Full { .. })) => retry = true,
             Ok(Err(error)) => {
                 retry = true;
                 tracing::warn!(%error, "can't let go of contents");
